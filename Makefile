@@ -1,0 +1,44 @@
+# `make run` and `make test` work on a fresh machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
+	  || { echo "Spillway needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	@touch $@
+
+run: $(STAMP) ## Run the demo: a shop, Redis, Spillway and an autoscaling loop
+	@$(BIN)/spillway demo
+
+test: $(STAMP) ## Run all tests (installs a Redis with apt where it can)
+	@tests/ensure-redis
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT and with bounds checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Print ratios, write bench/results
+	$(BIN)/python -m bench
+
+lock: ## Write constraints.txt anew from what pyproject.toml allows
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,demo]'
+	$(VENV)/lock/bin/python -m pip freeze --exclude spillway > constraints.txt
+	rm -rf $(VENV)/lock
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find adapter scaler tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

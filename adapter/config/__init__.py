@@ -1,0 +1,1 @@
+"""Configuration: the ExternalMetric schema as a typed model, and its loader for YAML files."""

@@ -1,0 +1,21 @@
+"""A configured metric: what is read and how it is computed, ready for the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapter.config.model import RedisSource, ScrapeSource, StaticSource
+from scaler.rules import MetricRule
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One valid ExternalMetric.
+
+    `origin` is where it was read, for a person: "metrics.yaml:12". `source` is the one that was set.
+    """
+
+    rule: MetricRule
+    source: RedisSource | ScrapeSource | StaticSource
+    timeout_ms: int
+    origin: str

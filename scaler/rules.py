@@ -1,0 +1,150 @@
+"""What is computed for a metric, and when a rule makes sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scaler.model import MetricRef
+
+
+class Function(StrEnum):
+    """A signal function, by PromQL's name; `value` is the newest sample."""
+
+    VALUE = "value"
+    RATE = "rate"
+    INCREASE = "increase"
+    DELTA = "delta"
+    AVG_OVER_TIME = "avg_over_time"
+    MAX_OVER_TIME = "max_over_time"
+    MIN_OVER_TIME = "min_over_time"
+    SUM_OVER_TIME = "sum_over_time"
+    LAST_OVER_TIME = "last_over_time"
+
+
+EXTRAPOLATED = frozenset({Function.RATE, Function.INCREASE, Function.DELTA})
+"""Functions that need two samples in the window and extrapolate to its edges."""
+
+COUNTER = frozenset({Function.RATE, Function.INCREASE})
+"""Functions for counters: a drop is a reset."""
+
+
+class CounterStart(StrEnum):
+    """What a counter series counts from when it is first seen: its first sample (PromQL), or zero."""
+
+    FIRST = "first"
+    ZERO = "zero"
+
+
+class AggregateOp(StrEnum):
+    """How the series of a group become one item."""
+
+    SUM = "sum"
+    AVG = "avg"
+    MIN = "min"
+    MAX = "max"
+    COUNT = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A function and, for every function but `value`, the window it looks at: left-open, (t - window, t]."""
+
+    function: Function = Function.VALUE
+    window_ms: int | None = None
+    counter_start: CounterStart = CounterStart.FIRST
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One item a distinct combination of the `by` labels; no `by`, one item in all."""
+
+    by: tuple[str, ...] = ()
+    op: AggregateOp = AggregateOp.SUM
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Bounds of a served item, in the metric's unit, applied after aggregation."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRule:
+    """How one metric is computed.
+
+    Args:
+        ref: The metric.
+        metric_name: The name as its author wrote it; items carry it.
+        source_id: Identity of what is read: two rules with the same one read the same series.
+        interval_ms: How often each target is read.
+        targets: The targets that together are the whole: `Batch.target` names one of them.
+        signal: From samples to one number a series.
+        aggregate: From series to items; None: one item a series.
+        guard: Bounds of an item.
+        max_age_ms: How old the newest good sample of a series may be and still be current.
+        min_coverage: The share of targets that must be current, in [0, 1].
+        max_series: More series than this and the metric is unknown.
+    """
+
+    ref: MetricRef
+    metric_name: str
+    source_id: str
+    interval_ms: int
+    targets: tuple[str, ...]
+    signal: Signal = Signal()
+    aggregate: Aggregate | None = None
+    guard: Guard = Guard()
+    max_age_ms: int = 60_000
+    min_coverage: float = 1.0
+    max_series: int = 10_000
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """What must stay the same for an earlier result of this metric to still be one."""
+        return self.metric_name, self.source_id, self.signal, self.aggregate, self.guard
+
+
+def default_max_age_ms(interval_ms: int) -> int:
+    """Return the larger of a minute and three intervals."""
+    return max(60_000, 3 * interval_ms)
+
+
+def problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
+    """Yield (path, message) for each relation between fields that does not hold. Durations are in the message."""
+    window_ms, interval = rule.signal.window_ms, duration_text(rule.interval_ms)
+    if rule.signal.function is Function.VALUE:
+        if window_ms is not None:
+            yield "spec.signal.window", "must not be set for function value: it reads the newest sample"
+    elif window_ms is None:
+        yield "spec.signal.window", f"is required for function {rule.signal.function}"
+    elif window_ms < 3 * rule.interval_ms:
+        yield (
+            "spec.signal.window",
+            f"must be at least 3 × spec.interval ({duration_text(3 * rule.interval_ms)}), got {duration_text(window_ms)}",
+        )
+    if rule.signal.counter_start is CounterStart.ZERO and rule.signal.function not in COUNTER:
+        yield (
+            "spec.signal.counterStart",
+            f"must be first for function {rule.signal.function}: zero is for rate and increase",
+        )
+    if rule.max_age_ms < 2 * rule.interval_ms:
+        yield (
+            "spec.whenUnknown.maxAge",
+            f"must be at least 2 × spec.interval ({interval}), got {duration_text(rule.max_age_ms)}",
+        )
+    if rule.guard.min is not None and rule.guard.max is not None and rule.guard.min > rule.guard.max:
+        yield "spec.guard.min", f"must not be above spec.guard.max ({rule.guard.max:g}), got {rule.guard.min:g}"
+
+
+def duration_text(duration_ms: int) -> str:
+    """Write a duration as users write it: 90000 → "1m30s", 0 → "0s"."""
+    parts = []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        count, duration_ms = divmod(duration_ms, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
