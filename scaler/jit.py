@@ -17,6 +17,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 _kernels: list[tuple[Any, Any]] = []
+_done: list[Any] = []
 
 
 def _njit(function: Any) -> Any:
@@ -51,9 +52,9 @@ def compile_all() -> int:
 
     Returns: How many there are. Idempotent. Takes seconds without a cache, and the GIL while it compiles.
     """
-    for compiled, signature in _kernels:
-        if compiled.signatures:
-            continue
+    while len(_done) < len(_kernels):
+        compiled, signature = _kernels[len(_done)]
         compiled.compile(signature)
         compiled.disable_compile()
+        _done.append(compiled)
     return len(_kernels)

@@ -115,26 +115,25 @@ def default_max_age_ms(interval_ms: int) -> int:
 
 def problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
     """Yield (path, message) for each relation between fields that does not hold. Durations are in the message."""
-    window_ms, interval = rule.signal.window_ms, duration_text(rule.interval_ms)
+    window_ms = rule.signal.window_ms
     if rule.signal.function is Function.VALUE:
         if window_ms is not None:
             yield "spec.signal.window", "must not be set for function value: it reads the newest sample"
     elif window_ms is None:
         yield "spec.signal.window", f"is required for function {rule.signal.function}"
     elif window_ms < 3 * rule.interval_ms:
-        yield (
-            "spec.signal.window",
-            f"must be at least 3 × spec.interval ({duration_text(3 * rule.interval_ms)}), got {duration_text(window_ms)}",
-        )
+        least = duration_text(3 * rule.interval_ms)
+        yield "spec.signal.window", f"must be at least 3 × spec.interval ({least}), got {duration_text(window_ms)}"
     if rule.signal.counter_start is CounterStart.ZERO and rule.signal.function not in COUNTER:
         yield (
             "spec.signal.counterStart",
             f"must be first for function {rule.signal.function}: zero is for rate and increase",
         )
     if rule.max_age_ms < 2 * rule.interval_ms:
+        least = duration_text(2 * rule.interval_ms)
         yield (
             "spec.whenUnknown.maxAge",
-            f"must be at least 2 × spec.interval ({interval}), got {duration_text(rule.max_age_ms)}",
+            f"must be at least 2 × spec.interval ({least}), got {duration_text(rule.max_age_ms)}",
         )
     if rule.guard.min is not None and rule.guard.max is not None and rule.guard.min > rule.guard.max:
         yield "spec.guard.min", f"must not be above spec.guard.max ({rule.guard.max:g}), got {rule.guard.min:g}"

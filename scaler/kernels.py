@@ -1,0 +1,372 @@
+"""Range functions and group folds: plain loops over columns, compiled.
+
+A block is the samples of one target: a ring of columns, one a read, each holding one float64 a series
+("time-major", so that a loop over series runs along memory). Its numbers stand in a row of `rows`, see `Row`.
+Columns are addressed by age: ordinal 0 is the oldest kept, count - 1 the newest.
+
+A missing sample is one of two NaNs told apart by their bits: ABSENT, the series was not in the page (Prometheus' stale
+marker: the series has ended), and FAILED, the series exists but this read of it failed. Any other NaN, and Inf, came
+from the source.
+
+`irregular` holds, for each series, the newest time at which a plain look at two columns would not do: a missing or
+non-finite sample, the first sample of a late series, a counter reset. Series without one in the window take the fast
+path, which reads two columns whatever the window's length. It is the same arithmetic: Prometheus takes last - first
+and adds the value before each reset, and there was none.
+
+Semantics are those of Prometheus 3: ranges are left-open, (end - window, end]; source: promql/functions.go
+(extrapolatedRate, kahanSumInc, the *_over_time family).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+
+from scaler.jit import inner, kernel
+from scaler.model import F64, I32, I64, U8
+
+# Columns of `rows`: where a block's samples, times and per-series facts stand in the arenas.
+OFFSET, WIDTH, SIZE, CAPACITY, HEAD, COUNT, TIMES, SERIES, IRREGULAR = range(9)
+ROW_FIELDS = 9
+
+ABSENT_BITS = 0x7FF0000000000002
+FAILED_BITS = 0x7FF8000000000F0D
+ABSENT = np.array([ABSENT_BITS], np.int64).view(np.float64)[0]
+FAILED = np.array([FAILED_BITS], np.int64).view(np.float64)[0]
+
+# What became of a series.
+OK, GONE, TOO_FEW, NOT_FINITE, READ_FAILED = range(5)
+
+SUM, AVG, MIN, MAX, LAST = range(5)
+COUNT_OF = 4  # in `fold`, where LAST has no meaning
+
+NEVER = np.iinfo(np.int64).min
+FOREVER = np.iinfo(np.int64).max
+
+_F64 = types.float64[::1]
+_I64 = types.int64[::1]
+_I32 = types.int32[::1]
+_U8 = types.uint8[::1]
+_ROWS = types.int64[:, ::1]
+
+
+@inner
+def _column(row: I64, ordinal: int) -> int:
+    """Return the ring position of a column by age."""
+    return int((row[HEAD] - row[COUNT] + 1 + ordinal) % row[CAPACITY])
+
+
+@inner
+def _window(times: I64, row: I64, end_ms: int, window_ms: int) -> tuple[int, int]:
+    """Return the ordinals of the first and last column in (end - window, end]; first > last: there is none."""
+    first = 0
+    last = row[COUNT] - 1
+    while last >= 0 and times[row[TIMES] + _column(row, last)] > end_ms:
+        last -= 1
+    while first <= last and times[row[TIMES] + _column(row, first)] <= end_ms - window_ms:
+        first += 1
+    return first, last
+
+
+@inner
+def _edges(first_ms: int, last_ms: int, n: int, end_ms: int, window_ms: int) -> tuple[float, float, float]:
+    """Return seconds: the span of the samples, and how far it is extrapolated to the start and to the end."""
+    span = (last_ms - first_ms) / 1000.0
+    average = span / (n - 1)
+    threshold = average * 1.1
+    to_start = (first_ms - (end_ms - window_ms)) / 1000.0
+    to_end = (end_ms - last_ms) / 1000.0
+    if to_start >= threshold:
+        to_start = average / 2
+    if to_end >= threshold:
+        to_end = average / 2
+    return span, to_start, to_end
+
+
+@inner
+def _newest_state(bits: I64, row: I64, s: int, last: int) -> int:
+    """Say whether the newest sample of a series was read, failed, or the series has ended."""
+    b = bits[row[OFFSET] + _column(row, last) * row[WIDTH] + s]
+    if b == FAILED_BITS:
+        return READ_FAILED
+    if b == ABSENT_BITS:
+        return GONE
+    return OK
+
+
+@inner
+def _extrapolated_series(
+    values: F64,
+    bits: I64,
+    times: I64,
+    row: I64,
+    s: int,
+    first: int,
+    last: int,
+    end_ms: int,
+    window_ms: int,
+    counter: bool,
+    per_second: bool,
+) -> tuple[float, int]:
+    """Compute one series sample by sample: gaps, a late start, an early end, resets."""
+    n = 0
+    first_ms = 0
+    last_ms = 0
+    first_value = 0.0
+    previous = 0.0
+    delta = 0.0
+    for ordinal in range(first, last + 1):
+        c = _column(row, ordinal)
+        b = bits[row[OFFSET] + c * row[WIDTH] + s]
+        if b in (ABSENT_BITS, FAILED_BITS):
+            continue
+        v = values[row[OFFSET] + c * row[WIDTH] + s]
+        if not np.isfinite(v):
+            return 0.0, NOT_FINITE
+        last_ms = times[row[TIMES] + c]
+        if n == 0:
+            first_ms = last_ms
+            first_value = v
+        elif counter and v < previous:
+            delta += previous
+        previous = v
+        n += 1
+    newest = GONE if last < first else _newest_state(bits, row, s, last)
+    if newest == READ_FAILED:
+        return 0.0, READ_FAILED
+    if n < 2:
+        return 0.0, GONE if newest == GONE else TOO_FEW
+    delta += previous - first_value
+    span, to_start, to_end = _edges(first_ms, last_ms, n, end_ms, window_ms)
+    if counter and delta > 0 and first_value >= 0:
+        to_start = min(to_start, span * (first_value / delta))
+    factor = (span + to_start + to_end) / span
+    if per_second:
+        factor /= window_ms / 1000.0
+    return delta * factor, OK
+
+
+@inner
+def _extrapolated_regular(
+    a: F64, b: F64, span: float, to_start: float, to_end: float, scale: float, counter: bool, out: F64
+) -> None:
+    """Compute a whole block from its first and last column. No division in the loop, so that it vectorises."""
+    plain = (span + to_start + to_end) / span * scale
+    capped = (span + to_end) / span * scale
+    for s in range(out.size):
+        first = a[s]
+        delta = b[s] - first
+        # Extrapolation stops where the counter would have been zero: to_start = span * first / delta.
+        if counter and delta > 0 and first >= 0 and span * first < to_start * delta:
+            out[s] = delta * capped + first * scale
+        else:
+            out[s] = delta * plain
+
+
+@kernel(_F64, _I64, _I64, _I64, _ROWS, _I64, _I64, types.int64, types.boolean, types.boolean, _F64, _U8)
+def extrapolated(
+    values: F64,
+    bits: I64,
+    times: I64,
+    irregular: I64,
+    rows: I64,
+    ids: I64,
+    end_ms: I64,
+    window_ms: int,
+    counter: bool,
+    per_second: bool,
+    out: F64,
+    state: U8,
+) -> None:
+    """rate (counter, per_second), increase (counter) or delta (neither) of every series of some blocks.
+
+    Args:
+        values: The sample arena; `bits` is the same memory as int64.
+        times: Column times, ms.
+        irregular: See the module; indexed like the series of a row.
+        rows: One row a block, shape (b, ROW_FIELDS).
+        ids: The rows to compute, shape (k,).
+        end_ms: Where each block's window ends, shape (k,).
+        window_ms: Its length; the window is left-open.
+        out: Filled: per second if `per_second`, else in the metric's unit; shape (sum of the blocks' SIZE,).
+        state: Filled: OK, GONE (no sample in the window and the series has ended), TOO_FEW (one sample),
+            NOT_FINITE (a NaN or Inf in the window), READ_FAILED (the newest read of this series failed); same shape.
+    """
+    at = 0
+    for k in range(ids.size):
+        row = rows[ids[k]]
+        size = row[SIZE]
+        first, last = _window(times, row, end_ms[k], window_ms)
+        check_from = NEVER
+        if last > first:
+            a = row[OFFSET] + _column(row, first) * row[WIDTH]
+            b = row[OFFSET] + _column(row, last) * row[WIDTH]
+            first_ms = times[row[TIMES] + _column(row, first)]
+            last_ms = times[row[TIMES] + _column(row, last)]
+            span, to_start, to_end = _edges(first_ms, last_ms, last - first + 1, end_ms[k], window_ms)
+            scale = 1000.0 / window_ms if per_second else 1.0
+            _extrapolated_regular(
+                values[a : a + size], values[b : b + size], span, to_start, to_end, scale, counter, out[at : at + size]
+            )
+            state[at : at + size] = OK
+            check_from = first_ms
+        if row[IRREGULAR] >= check_from:
+            for s in range(size):
+                if irregular[row[SERIES] + s] >= check_from:
+                    out[at + s], state[at + s] = _extrapolated_series(
+                        values, bits, times, row, s, first, last, end_ms[k], window_ms, counter, per_second
+                    )
+        at += size
+
+
+@inner
+def _kahan(x: float, total: float, lost: float) -> tuple[float, float]:
+    """Add x to a sum with its running compensation (Neumaier)."""
+    t = total + x
+    if abs(total) >= abs(x):
+        lost += (total - t) + x
+    else:
+        lost += (x - t) + total
+    return t, lost
+
+
+@inner
+def _over_time_series(values: F64, bits: I64, row: I64, s: int, first: int, last: int, op: int) -> tuple[float, int]:
+    """Fold the samples of one series."""
+    n = 0
+    total = 0.0
+    lost = 0.0
+    mean = 0.0
+    low = np.inf
+    high = -np.inf
+    v = 0.0
+    for ordinal in range(first, last + 1):
+        at = row[OFFSET] + _column(row, ordinal) * row[WIDTH] + s
+        if bits[at] in (ABSENT_BITS, FAILED_BITS):
+            continue
+        v = values[at]
+        if not np.isfinite(v):
+            return 0.0, NOT_FINITE
+        n += 1
+        total, lost = _kahan(v, total, lost)
+        mean += v / n - mean / n  # only needed where the sum overflows
+        low = min(low, v)
+        high = max(high, v)
+    newest = GONE if last < first else _newest_state(bits, row, s, last)
+    if newest == READ_FAILED:
+        return 0.0, READ_FAILED
+    if n == 0:
+        return 0.0, GONE if newest == GONE else TOO_FEW
+    if op == SUM:
+        return total + lost, OK
+    if op == AVG:
+        return (total / n + lost / n if np.isfinite(total) else mean), OK
+    if op == MIN:
+        return low, OK
+    if op == MAX:
+        return high, OK
+    return v, OK
+
+
+@kernel(_F64, _I64, _I64, _ROWS, _I64, _I64, types.int64, types.int64, _F64, _U8)
+def over_time(
+    values: F64, bits: I64, times: I64, rows: I64, ids: I64, end_ms: I64, window_ms: int, op: int, out: F64, state: U8
+) -> None:
+    """sum, avg, min, max or last over the samples of every series of some blocks.
+
+    Arguments as in `extrapolated`; `op` is SUM, AVG, MIN, MAX or LAST. One sample in the window is enough.
+    """
+    at = 0
+    for k in range(ids.size):
+        row = rows[ids[k]]
+        first, last = _window(times, row, end_ms[k], window_ms)
+        for s in range(row[SIZE]):
+            out[at], state[at] = _over_time_series(values, bits, row, s, first, last, op)
+            at += 1
+
+
+@kernel(_F64, _I64, _ROWS, _I64, _F64, _U8)
+def newest(values: F64, bits: I64, rows: I64, ids: I64, out: F64, state: U8) -> None:
+    """Return the newest sample of every series of some blocks; arguments and states as in `extrapolated`."""
+    at = 0
+    for k in range(ids.size):
+        row = rows[ids[k]]
+        base = row[OFFSET] + row[HEAD] * row[WIDTH]
+        for s in range(row[SIZE]):
+            if row[COUNT] == 0 or bits[base + s] == FAILED_BITS:
+                state[at] = READ_FAILED
+            elif bits[base + s] == ABSENT_BITS:
+                state[at] = GONE
+            elif np.isfinite(values[base + s]):
+                out[at] = values[base + s]
+                state[at] = OK
+            else:
+                state[at] = NOT_FINITE
+            at += 1
+
+
+@kernel(_F64, _U8, _I32, types.int64, _F64, _I64, _I64)
+def fold(value: F64, state: U8, group: I32, op: int, out: F64, members: I64, unknown: I64) -> None:
+    """Fold series into groups.
+
+    Args:
+        value: One number a series, shape (n,), used where `state` is OK.
+        state: As the range functions leave it, shape (n,). GONE series are no members.
+        group: The group of each series, shape (n,).
+        op: SUM, AVG, MIN, MAX or COUNT_OF.
+        out: Filled, shape (groups,). Meaningless where `members` is 0 or `unknown` is not -1.
+        members: Filled: how many series were folded, shape (groups,).
+        unknown: Filled: the index of the first series that is neither OK nor GONE, or -1; shape (groups,).
+    """
+    for g in range(out.size):
+        out[g] = np.inf if op == MIN else (-np.inf if op == MAX else 0.0)
+        members[g] = 0
+        unknown[g] = -1
+    for i in range(value.size):
+        if state[i] == GONE:
+            continue
+        g = group[i]
+        if state[i] != OK:
+            if unknown[g] < 0:
+                unknown[g] = i
+            continue
+        members[g] += 1
+        if op == MIN:
+            out[g] = min(out[g], value[i])
+        elif op == MAX:
+            out[g] = max(out[g], value[i])
+        else:
+            out[g] += value[i]
+    for g in range(out.size):
+        if op == AVG and members[g] > 0:
+            out[g] /= members[g]
+        elif op == COUNT_OF:
+            out[g] = members[g]
+
+
+@kernel(_F64, types.int64, types.int64, types.int64, types.int64, types.boolean, _I64)
+def mark_irregular(values: F64, before: int, now: int, size: int, time_ms: int, counter: bool, irregular: I64) -> int:
+    """Compare a new column with the one before and note the series a two-column look would get wrong.
+
+    Args:
+        values: The sample arena.
+        before: Where the column before starts, or -1 for none.
+        now: Where the new column starts.
+        size: How many series.
+        time_ms: The new column's time.
+        counter: A drop is a reset.
+        irregular: Updated, shape (size,).
+
+    Returns: How many were noted.
+    """
+    noted = 0
+    current = values[now : now + size]
+    previous = values[before : before + size] if before >= 0 else current
+    for s in range(size):
+        v = current[s]
+        p = previous[s]
+        # x - x is 0 for a finite x and NaN for NaN and Inf.
+        if v - v != 0.0 or p - p != 0.0 or (counter and v < p):
+            irregular[s] = time_ms
+            noted += 1
+    return noted

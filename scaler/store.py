@@ -1,0 +1,268 @@
+"""SeriesStore: samples in time-major columns, in one arena, with the facts that numbers alone do not carry.
+
+A table is a metric; a block is one of its targets; a column is one good read of it. Only reads that brought at least
+one reading make a column: a failed read must not let a window drain. Not thread-safe: one owner at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scaler import kernels as k
+from scaler.arena import Arena
+from scaler.model import EMPTY_LAYOUT, F64, I32, I64, Batch, Labels, Layout, MetricRef, Reason, Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """What a table must remember.
+
+    Args:
+        window_ms: How far back range functions look; 0: only the newest sample counts.
+        interval_ms: Expected time between columns; only sizes the first ring.
+        counter: A drop is a counter reset.
+        from_zero: A new series of a target that was read before started at zero then (counterStart: zero).
+        by: Labels that name a group; None: each series is its own item.
+    """
+
+    window_ms: int
+    interval_ms: int
+    counter: bool
+    from_zero: bool
+    by: tuple[str, ...] | None
+
+
+@dataclass(slots=True)
+class Block:
+    """One target of a table. `row` is its row in the arena.
+
+    Attributes:
+        labels: Labels of each series slot; None: the slot is free.
+        layout, slots: The last batch's layout and where its series stand; slots is None when they stand in order.
+        groups: Group of each slot, shape (size,).
+        problems: Slot → why its newest read failed, while it does.
+        held: Slot → (value, time_ms) of its newest good sample, while it has a problem.
+        ended: Slot → when its series was first absent.
+        failure: Why the newest read of the whole target failed, while it does.
+        last_good_ms: When the target was last read well; None: never.
+    """
+
+    row: int
+    labels: list[Labels | None] = field(default_factory=list)
+    index: dict[Labels, int] = field(default_factory=dict)
+    layout: Layout = EMPTY_LAYOUT
+    slots: I64 | None = None
+    groups: I32 = field(default_factory=lambda: np.empty(0, np.int32))
+    problems: dict[int, Unknown] = field(default_factory=dict)
+    held: dict[int, tuple[float, int]] = field(default_factory=dict)
+    ended: dict[int, int] = field(default_factory=dict)
+    failure: Unknown | None = None
+    last_good_ms: int | None = None
+
+
+@dataclass(slots=True)
+class Table:
+    """One metric: its blocks by target, and its groups."""
+
+    spec: TableSpec
+    since_ms: int
+    blocks: dict[str, Block] = field(default_factory=dict)
+    group_index: dict[Labels, int] = field(default_factory=dict)
+    version: int = 0  # grows when a slot, a block or a group comes or goes
+
+    def group_of(self, labels: Labels) -> int:
+        """Return the number of the group these labels fall into, a new one if need be."""
+        by = self.spec.by
+        key = labels if by is None else tuple((name, value) for name, value in labels if name in by)
+        return self.group_index.setdefault(key, len(self.group_index))
+
+    def regroup(self) -> None:
+        """Number the groups anew, without those that have no series left."""
+        self.group_index = {}
+        for block in self.blocks.values():
+            for slot, labels in enumerate(block.labels):
+                block.groups[slot] = 0 if labels is None else self.group_of(labels)
+        self.version += 1
+
+    def series(self) -> int:
+        """Count the series slots in use."""
+        return sum(len(block.index) for block in self.blocks.values())
+
+
+class SeriesStore:
+    """The samples of all metrics.
+
+    `append` takes what a source brought; `configure`, `retain` and `drop` follow the configuration. Readers
+    (evaluate, explain) look at `tables` and `arena`.
+    """
+
+    def __init__(self) -> None:
+        self.arena = Arena()
+        self.tables: dict[MetricRef, Table] = {}
+        self.rejected = 0
+        """Batches not newer than what was there: a clock that went back, a read that overtook another."""
+
+    def configure(self, ref: MetricRef, spec: TableSpec, now_ms: int) -> None:
+        """Make a metric's table what `spec` says. Samples are kept where they can still serve it."""
+        table = self.tables.get(ref)
+        if table is None:
+            self.tables[ref] = Table(spec, now_ms)
+        elif replace(table.spec, interval_ms=spec.interval_ms, window_ms=spec.window_ms) != spec:
+            self.drop(ref)
+            self.tables[ref] = Table(spec, now_ms)
+        else:
+            table.spec = spec
+
+    def drop(self, ref: MetricRef) -> None:
+        """Forget a metric."""
+        table = self.tables.pop(ref, None)
+        if table is not None:
+            for block in table.blocks.values():
+                self.arena.free(block.row)
+
+    def retain(self, ref: MetricRef, targets: Collection[str]) -> None:
+        """Forget the targets of a metric that are not named."""
+        table = self.tables.get(ref)
+        if table is None:
+            return
+        for target in [t for t in table.blocks if t not in targets]:
+            self.arena.free(table.blocks.pop(target).row)
+            table.version += 1
+
+    def append(self, batch: Batch) -> bool:
+        """Take in a batch.
+
+        Returns: Whether it was used; False for an unknown metric, or one not newer than the newest good read.
+        """
+        table = self.tables.get(batch.metric)
+        if table is None:
+            return False
+        block = table.blocks.get(batch.target)
+        if block is None:
+            block = Block(self.arena.allocate(_columns(table.spec), len(batch.layout)))
+            table.blocks[batch.target] = block
+            table.version += 1
+        if block.last_good_ms is not None and batch.time_ms <= block.last_good_ms:
+            self.rejected += 1
+            return False
+        if batch.failure is not None:
+            block.failure = since(batch.failure, block.failure, batch.time_ms)
+            return True
+        block.failure = None
+        if batch.layout is not block.layout:
+            self._adopt(table, block, batch)
+        if len(batch.layout) and len(batch.problems) == len(batch.layout):
+            self._note_problems(block, batch, column=None)
+            return True
+        self._add_column(table, block, batch)
+        return True
+
+    def _adopt(self, table: Table, block: Block, batch: Batch) -> None:
+        """Give every series of a new layout its slot. Series that are not in it end with the next column."""
+        slots = np.empty(len(batch.layout), np.int64)
+        self._reap(table, block)
+        free = [s for s, labels in enumerate(block.labels) if labels is None]
+        new = []
+        for i, labels in enumerate(batch.layout.series):
+            slot = block.index.get(labels)
+            if slot is None:
+                slot = free.pop() if free else len(block.labels)
+                if slot == len(block.labels):
+                    block.labels.append(labels)
+                else:
+                    block.labels[slot] = labels
+                block.index[labels] = slot
+                new.append((i, slot))
+            slots[i] = slot
+        if new:
+            self.arena.widen(block.row, len(block.labels))
+            groups = np.zeros(len(block.labels), np.int32)
+            groups[: block.groups.size] = block.groups
+            for i, slot in new:
+                groups[slot] = table.group_of(batch.layout.series[i])
+                if table.spec.from_zero and i not in batch.problems:
+                    self.arena.set_newest(block.row, slot, 0.0)
+            block.groups = groups
+            table.version += 1
+        in_order = len(slots) == len(block.labels) and bool((slots == np.arange(len(slots))).all())
+        block.layout, block.slots = batch.layout, None if in_order else slots
+
+    def _add_column(self, table: Table, block: Block, batch: Batch) -> None:
+        """Write one column and the facts beside it."""
+        arena, spec = self.arena, table.spec
+        if block.last_good_ms is None and spec.from_zero and _started_since(batch, table.since_ms):
+            arena.push(block.row, batch.start_ms or 0, 0)[1][:] = 0.0
+            self._note_absent(block, batch)
+        bits, column = arena.push(block.row, batch.time_ms, spec.window_ms)
+        if block.slots is None:
+            column[:] = batch.values
+        else:
+            bits[:] = k.ABSENT_BITS
+            column[block.slots] = batch.values
+        for i in batch.problems:
+            bits[i if block.slots is None else block.slots[i]] = k.FAILED_BITS
+        arena.mark(block.row, batch.time_ms, spec.counter)
+        self._note_problems(block, batch, column)
+        self._note_ended(block, batch)
+        block.last_good_ms = batch.time_ms
+
+    def _note_absent(self, block: Block, batch: Batch) -> None:
+        """Nothing is known of a series with a problem before its first reading, not even that it was zero."""
+        for i in batch.problems:
+            self.arena.clear_newest(block.row, i if block.slots is None else int(block.slots[i]))
+
+    def _note_problems(self, block: Block, batch: Batch, column: F64 | None) -> None:
+        """Keep why each failing series fails, since when, and its newest good sample."""
+        problems = {i if block.slots is None else int(block.slots[i]): u for i, u in batch.problems.items()}
+        if column is not None and not np.isfinite(batch.values).all():
+            for i in np.flatnonzero(~np.isfinite(batch.values)).tolist():
+                slot = i if block.slots is None else int(block.slots[i])
+                problems.setdefault(slot, Unknown(Reason.NOT_FINITE, "the source says NaN or Inf"))
+        if column is not None:
+            for slot in problems:
+                before = self.arena.before_newest(block.row, slot)
+                if before is not None and block.last_good_ms is not None:
+                    block.held[slot] = (before, block.last_good_ms)
+            block.held = {s: held for s, held in block.held.items() if s in problems}
+        block.problems = {s: since(u, block.problems.get(s), batch.time_ms) for s, u in problems.items()}
+
+    def _note_ended(self, block: Block, batch: Batch) -> None:
+        """Note which series the batch no longer has."""
+        if block.slots is None:
+            block.ended.clear()
+            return
+        present = np.zeros(len(block.labels), np.bool_)
+        present[block.slots] = True
+        absent = [s for s in np.flatnonzero(~present).tolist() if block.labels[s] is not None]
+        block.ended = {s: block.ended.get(s, batch.time_ms) for s in absent}
+
+    def _reap(self, table: Table, block: Block) -> None:
+        """Free the slots of series that have no sample left."""
+        oldest_ms = self.arena.oldest_ms(block.row)
+        for slot, ended_ms in list(block.ended.items()):
+            labels = block.labels[slot]
+            if oldest_ms is not None and ended_ms <= oldest_ms and labels is not None:
+                del block.index[labels], block.ended[slot]
+                block.labels[slot] = None
+                table.version += 1
+        if len(table.group_index) > 2 * table.series() + 64:
+            table.regroup()
+
+
+def since(unknown: Unknown, before: Unknown | None, now_ms: int) -> Unknown:
+    """Return the unknown with the time its state began: that of `before` if it says the same."""
+    if before is not None and (before.reason, before.detail) == (unknown.reason, unknown.detail):
+        return before
+    return unknown if unknown.since_ms is not None else replace(unknown, since_ms=now_ms)
+
+
+def _columns(spec: TableSpec) -> int:
+    """Return how many columns to begin with: a window's worth, the one before, and one for a late read."""
+    return 2 if spec.window_ms == 0 else spec.window_ms // spec.interval_ms + 3
+
+
+def _started_since(batch: Batch, since_ms: int) -> bool:
+    return batch.start_ms is not None and since_ms < batch.start_ms < batch.time_ms
