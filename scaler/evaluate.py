@@ -78,8 +78,14 @@ def evaluate(
         if rule is None:
             results.pop(ref, None)
         else:
-            results[ref] = _result(store, rule, results.get(ref), now_ms)
+            result = _result(store, rule, results.get(ref), now_ms)
+            results[ref] = result if _all_read(store, rule) else replace(result, all_read=False)
     return Snapshot(results, now_ms)
+
+
+def _all_read(store: SeriesStore, rule: MetricRule) -> bool:
+    table = store.tables.get(rule.ref)
+    return table is not None and all(target in table.blocks for target in rule.targets)
 
 
 def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, now_ms: int) -> MetricResult:

@@ -140,7 +140,8 @@ class MetricResult:
     """What is known of one metric.
 
     `unknown` is set while the set of items itself is unknown; `items` is then empty. The result must be computed
-    again when `recompute_at_ms` has passed, even if nothing was collected (None: never).
+    again when `recompute_at_ms` has passed, even if nothing was collected (None: never). `all_read` says that every
+    target has been read at least once, well or not.
     """
 
     metric_name: str
@@ -148,6 +149,7 @@ class MetricResult:
     unknown: Unknown | None
     evaluated_ms: int
     recompute_at_ms: int | None
+    all_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,248 @@
+"""collect → append → evaluate → publish.
+
+The pipeline owns the store. Whatever touches it runs in one worker thread, one piece at a time, so that neither a
+kernel nor a large append holds the event loop; what leaves is a Snapshot, published by one assignment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from scaler.evaluate import evaluate, table_spec
+from scaler.explain import explain
+from scaler.model import (
+    EMPTY_SNAPSHOT,
+    Batch,
+    MetricRef,
+    MetricResult,
+    Snapshot,
+    Unknown,
+    UnknownItem,
+)
+from scaler.rules import MetricRule
+from scaler.store import SeriesStore
+
+log = logging.getLogger(__name__)
+
+_PACE_S = 0.02
+"""Time between two evaluations: batches that arrive within it are evaluated together. It bounds what many small
+endpoints cost, and is small beside the shortest interval, 1 s."""
+
+_HEARTBEAT_S = 5.0
+"""The longest the pipeline rests, so that its heartbeat stays young."""
+
+
+class PipelineTelemetry(Protocol):
+    """What the pipeline tells about itself."""
+
+    def evaluated(self, metrics: int, batches: int, seconds: float) -> None:
+        """One evaluation has ended."""
+        ...
+
+
+@dataclass(slots=True)
+class _Work:
+    """What has come in since the last evaluation."""
+
+    batches: list[Batch] = field(default_factory=list)
+    due: set[MetricRef] = field(default_factory=set)
+    rules: Mapping[MetricRef, MetricRule] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.batches or self.due or self.rules is not None)
+
+
+class _Deadlines:
+    """When results must be computed again. At most a few entries a metric, however often it is computed."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, MetricRef]] = []
+        self._soonest: dict[MetricRef, int] = {}
+
+    def add(self, ref: MetricRef, at_ms: int) -> None:
+        """Note a result's deadline. A later one than is noted waits until that has passed."""
+        if at_ms < self._soonest.get(ref, at_ms + 1):
+            self._soonest[ref] = at_ms
+            heapq.heappush(self._heap, (at_ms, ref))
+
+    def next_ms(self) -> int | None:
+        """Return when to look next."""
+        return self._heap[0][0] if self._heap else None
+
+    def passed(self, snapshot: Snapshot, now_ms: int) -> Iterator[MetricRef]:
+        """Yield the metrics whose present result's deadline has passed."""
+        while self._heap and self._heap[0][0] <= now_ms:
+            at_ms, ref = heapq.heappop(self._heap)
+            if self._soonest.get(ref) == at_ms:
+                del self._soonest[ref]
+            result = snapshot.results.get(ref)
+            if result is None or result.recompute_at_ms is None:
+                continue
+            if result.recompute_at_ms <= now_ms:
+                yield ref
+            else:
+                self.add(ref, result.recompute_at_ms)
+
+
+class Pipeline(AbstractAsyncContextManager["Pipeline"]):
+    """Owner of the store and of the published snapshot."""
+
+    def __init__(self, now_ms: Callable[[], int], telemetry: PipelineTelemetry) -> None:
+        self._now_ms = now_ms
+        self._telemetry = telemetry
+        self._store = SeriesStore()
+        self._rules: Mapping[MetricRef, MetricRule] = {}
+        self._snapshot = EMPTY_SNAPSHOT
+        self._inbox = _Work()
+        self._ticking: Mapping[MetricRef, MetricRule] = {}  # what the store is laid out for; only the worker looks
+        self._deadlines = _Deadlines()
+        self._wake = asyncio.Event()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="spillway-pipeline")
+        self.heartbeat = time.monotonic()
+        self.reads: Counter[tuple[MetricRef, str]] = Counter()
+        """Reads of each metric by outcome: ok, or a reason."""
+        self.store_bytes = 0
+        self.store_series = 0
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._worker.shutdown(wait=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What readers may know now."""
+        return self._snapshot
+
+    @property
+    def rules(self) -> Mapping[MetricRef, MetricRule]:
+        """The rules of the metrics that are defined."""
+        return self._rules
+
+    def submit(self, batches: Iterable[Batch]) -> None:
+        """Take in what a read brought."""
+        for batch in batches:
+            self._inbox.batches.append(batch)
+            self._inbox.due.add(batch.metric)
+            self.reads[batch.metric, _outcome(batch)] += 1
+        self._wake.set()
+
+    def configure(self, rules: Mapping[MetricRef, MetricRule]) -> None:
+        """Replace the rules. A metric whose meaning has changed is unknown until it was read again."""
+        self._inbox.rules = rules
+        self._rules = rules
+        for key in [key for key in self.reads if key[0] not in rules]:
+            del self.reads[key]
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Evaluate whatever comes in, until cancelled."""
+        while True:
+            await self._rest()
+            self._wake.clear()
+            now_ms = self._now_ms()
+            work, self._inbox = self._inbox, _Work()
+            work.due.update(self._deadlines.passed(self._snapshot, now_ms))
+            self.heartbeat = time.monotonic()
+            if not work:
+                continue
+            before = self._snapshot
+            self._snapshot = await asyncio.get_running_loop().run_in_executor(self._worker, self._tick, work, now_ms)
+            for ref in work.due:
+                self._follow(ref, before.results.get(ref), self._snapshot.results.get(ref))
+            await asyncio.sleep(_PACE_S)
+
+    async def explain(self, ref: MetricRef) -> dict[str, Any] | None:
+        """Return everything that led to a metric's result, as JSON types; None: there is no such metric."""
+
+        def compute() -> dict[str, Any] | None:
+            rule = self._rules.get(ref)
+            return None if rule is None else explain(self._store, rule, self._snapshot.results.get(ref), now_ms)
+
+        now_ms = self._now_ms()
+        return await asyncio.get_running_loop().run_in_executor(self._worker, compute)
+
+    async def _rest(self) -> None:
+        rest_s = _HEARTBEAT_S
+        next_ms = self._deadlines.next_ms()
+        if next_ms is not None:
+            rest_s = min(rest_s, max(0.0, (next_ms - self._now_ms()) / 1000))
+        try:
+            async with asyncio.timeout(rest_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _tick(self, work: _Work, now_ms: int) -> Snapshot:
+        """In the worker thread: take everything in and compute what is due."""
+        started = time.perf_counter()
+        previous = self._snapshot
+        if work.rules is not None:
+            previous = self._adopt(work, previous, now_ms)
+        for batch in work.batches:
+            self._store.append(batch)
+        snapshot = evaluate(self._store, self._ticking, previous, work.due, now_ms)
+        self.store_bytes = self._store.arena.nbytes()
+        self.store_series = sum(table.series() for table in self._store.tables.values())
+        self._telemetry.evaluated(len(work.due), len(work.batches), time.perf_counter() - started)
+        return snapshot
+
+    def _adopt(self, work: _Work, previous: Snapshot, now_ms: int) -> Snapshot:
+        """Lay the store out for new rules; forget results that no longer mean what they did."""
+        old, new = self._ticking, work.rules or {}
+        for ref in old.keys() - new.keys():
+            self._store.drop(ref)
+        for ref, rule in new.items():
+            was = old.get(ref)
+            if was is not None and was.source_id != rule.source_id:
+                self._store.drop(ref)
+            self._store.configure(ref, table_spec(rule), now_ms)
+            self._store.retain(ref, rule.targets)
+        work.due.update(old.keys() | new.keys())
+        self._ticking = new
+        same = {ref for ref in new if ref in old and old[ref].meaning == new[ref].meaning}
+        return Snapshot({ref: result for ref, result in previous.results.items() if ref in same}, now_ms)
+
+    def _follow(self, ref: MetricRef, before: MetricResult | None, after: MetricResult | None) -> None:
+        """Keep the deadline of a result, and log when a metric becomes known or unknown."""
+        if after is not None and after.recompute_at_ms is not None:
+            self._deadlines.add(ref, after.recompute_at_ms)
+        was, now = _trouble(before), _trouble(after)
+        if after is None or was == now:
+            return
+        name = f"{ref.namespace}/{after.metric_name}"
+        if now is None:
+            if before is not None:
+                log.info("metric known", extra={"metric": name})
+        else:
+            log.warning("metric unknown", extra={"metric": name, "reason": now.reason.value, "detail": now.detail})
+
+
+def _trouble(result: MetricResult | None) -> Unknown | None:
+    """Return the first unknown of a result."""
+    if result is None:
+        return None
+    if result.unknown is not None:
+        return result.unknown
+    return next((item.unknown for item in result.items if isinstance(item, UnknownItem)), None)
+
+
+def _outcome(batch: Batch) -> str:
+    if batch.failure is not None:
+        return batch.failure.reason.value
+    if batch.problems:
+        return next(iter(batch.problems.values())).reason.value
+    return "ok"

@@ -1,0 +1,74 @@
+"""The two plain ports: `/metrics` for Prometheus, and explain on loopback for whoever may port-forward to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
+
+Explain = Callable[[MetricRef], Awaitable[dict[str, Any] | None]]
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def metrics_app(registry: CollectorRegistry) -> web.Application:
+    """Return the application behind the metrics port: `/metrics` and nothing else."""
+
+    async def metrics(_: web.Request) -> web.Response:
+        # In a thread: with 10,000 metrics the text takes longer to write than the event loop may be held.
+        page = await asyncio.to_thread(generate_latest, registry)
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    return app
+
+
+def explain_app(explain: Explain, names: Callable[[], list[MetricRef]]) -> web.Application:
+    """Return the application behind the explain port: `/explain` lists, `/explain/{namespace}/{metric}` explains."""
+
+    @web.middleware
+    async def local_host_only(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        # A page in the browser of someone who port-forwards must not reach us under a name of its own.
+        if request.host.rsplit(":", 1)[0] not in _LOCAL_HOSTS and request.host not in _LOCAL_HOSTS:
+            raise web.HTTPForbidden(text="the Host header must be localhost\n")
+        return await handler(request)
+
+    async def listing(_: web.Request) -> web.Response:
+        return _json({"metrics": [{"namespace": ref.namespace, "metric": ref.name} for ref in names()]})
+
+    async def one(request: web.Request) -> web.Response:
+        namespace, metric = request.match_info["namespace"], request.match_info["metric"].lower()
+        found = await explain(MetricRef(EXTERNAL_METRICS_GROUP, namespace, metric))
+        if found is None:
+            raise web.HTTPNotFound(text=f"there is no metric {namespace}/{metric}; GET /explain lists them\n")
+        return _json(found)
+
+    app = web.Application(middlewares=[local_host_only])
+    app.router.add_get("/explain", listing)
+    app.router.add_get("/explain/{namespace}/{metric}", one)
+    return app
+
+
+@asynccontextmanager
+async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Serve an application while the context lasts; the value is the port it has."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+def _json(document: dict[str, Any]) -> web.Response:
+    return web.Response(text=json.dumps(document, indent=2) + "\n", content_type="application/json")

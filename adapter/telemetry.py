@@ -1,0 +1,195 @@
+"""Our own metrics. Bounded: histograms by source type or route, per metric only age, reads and the unknown's reason."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Unknown, UnknownItem
+
+_FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_READ_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Pipeline(Protocol):
+    """What is asked of the pipeline when our metrics are read."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The published results."""
+        ...
+
+    @property
+    def reads(self) -> dict[tuple[MetricRef, str], int]:
+        """Reads of each metric by outcome."""
+        ...
+
+    @property
+    def store_bytes(self) -> int:
+        """Memory of the store."""
+        ...
+
+    @property
+    def store_series(self) -> int:
+        """Series in the store."""
+        ...
+
+
+class Telemetry:
+    """Everything `/metrics` shows."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        Gauge(
+            "spillway_build_info",
+            "Version of Spillway and of what it runs on.",
+            ["version", "python"],
+            registry=registry,
+        ).labels(version("spillway"), platform.python_version()).set(1)
+        self._reads = Counter(
+            "spillway_source_reads",
+            "Reads of endpoints by source type and outcome.",
+            ["source", "outcome"],
+            registry=registry,
+        )
+        self._read_seconds = Histogram(
+            "spillway_source_read_duration_seconds",
+            "Time one read of an endpoint took.",
+            ["source"],
+            buckets=_READ_S,
+            registry=registry,
+        )
+        self._samples = Counter(
+            "spillway_source_samples", "Samples read, by source type.", ["source"], registry=registry
+        )
+        self._evaluations = Counter(
+            "spillway_evaluations",
+            "Evaluations: what came in was appended, what was due was computed.",
+            registry=registry,
+        )
+        self._evaluated = Counter(
+            "spillway_evaluated_metrics", "Metrics computed, over all evaluations.", registry=registry
+        )
+        self._evaluation_seconds = Histogram(
+            "spillway_evaluation_duration_seconds", "Time one evaluation took.", buckets=_FAST_S, registry=registry
+        )
+        self._requests = Counter(
+            "spillway_api_requests", "API requests by route and status code.", ["route", "code"], registry=registry
+        )
+        self._request_seconds = Histogram(
+            "spillway_api_request_duration_seconds",
+            "Time from a complete request to its answer, by route.",
+            ["route"],
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self._lag = Histogram(
+            "spillway_event_loop_lag_seconds",
+            "How late the event loop ran a timer.",
+            buckets=_FAST_S,
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "spillway_config_reloads", "Loads of the configuration by result.", ["result"], registry=registry
+        )
+        self._reload_ok = Gauge(
+            "spillway_config_last_reload_successful",
+            "Whether the configuration on disk is the one in use.",
+            registry=registry,
+        )
+        self._reload_time = Gauge(
+            "spillway_config_last_reload_success_timestamp_seconds",
+            "When the configuration in use was loaded.",
+            registry=registry,
+        )
+        self.certificate_expiry = Gauge(
+            "spillway_certificate_expiry_timestamp_seconds", "When the serving certificate ends.", registry=registry
+        )
+        self.endpoints = Gauge(
+            "spillway_source_endpoints",
+            "Endpoints being read, by source type and state.",
+            ["source", "state"],
+            registry=registry,
+        )
+
+    def watch(self, pipeline: Pipeline) -> None:
+        """Expose the per-metric series, which come and go with their metric."""
+        self.registry.register(_PerMetric(pipeline))
+
+    def collected(self, source: str, outcome: str, seconds: float, samples: int) -> None:
+        """Count one read of an endpoint."""
+        self._reads.labels(source, outcome).inc()
+        self._read_seconds.labels(source).observe(seconds)
+        self._samples.labels(source).inc(samples)
+
+    def evaluated(self, metrics: int, batches: int, seconds: float) -> None:
+        """Count one evaluation."""
+        self._evaluations.inc()
+        self._evaluated.inc(metrics)
+        self._evaluation_seconds.observe(seconds)
+
+    def answered(self, route: str, code: int, seconds: float) -> None:
+        """Count one API request."""
+        self._requests.labels(route, str(code)).inc()
+        self._request_seconds.labels(route).observe(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Observe how late a timer ran."""
+        self._lag.observe(seconds)
+
+    def reloaded(self, ok: bool) -> None:
+        """Count one load of the configuration."""
+        self._reloads.labels("success" if ok else "failure").inc()
+        self._reload_ok.set(ok)
+        if ok:
+            self._reload_time.set(time.time())
+
+
+class _PerMetric(Collector):
+    """Series of each metric, made from the snapshot when asked, so that those of a deleted metric are gone."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    def describe(self) -> Iterable[Metric]:
+        """Describe nothing: describing would collect."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Return the families."""
+        now_ms = time.time_ns() // 1_000_000
+        snapshot, reads = self._pipeline.snapshot, dict(self._pipeline.reads)
+        age = GaugeMetricFamily(
+            "spillway_metric_age_seconds", "Age of a metric's oldest newest sample.", labels=["namespace", "metric"]
+        )
+        unknown = GaugeMetricFamily(
+            "spillway_metric_unknown",
+            "1 while a metric or one of its items is unknown, by reason.",
+            labels=["namespace", "metric", "reason"],
+        )
+        for ref, result in snapshot.results.items():
+            times = [item.timestamp_ms for item in result.items if isinstance(item, ExternalMetricValue)]
+            if times:
+                age.add_metric([ref.namespace, ref.name], (now_ms - min(times)) / 1000)
+            unknowns: list[Unknown] = [] if result.unknown is None else [result.unknown]
+            unknowns += [item.unknown for item in result.items if isinstance(item, UnknownItem)]
+            for reason in {u.reason.value for u in unknowns}:
+                unknown.add_metric([ref.namespace, ref.name, reason], 1)
+        total = CounterMetricFamily(
+            "spillway_metric_reads", "Reads of a metric by outcome.", labels=["namespace", "metric", "outcome"]
+        )
+        for (ref, outcome), count in reads.items():
+            total.add_metric([ref.namespace, ref.name, outcome], count)
+        yield from (age, unknown, total)
+        yield GaugeMetricFamily("spillway_metrics", "Metrics defined.", value=len(snapshot.results))
+        yield GaugeMetricFamily("spillway_store_bytes", "Memory of the sample store.", value=self._pipeline.store_bytes)
+        yield GaugeMetricFamily("spillway_store_series", "Series in the store.", value=self._pipeline.store_series)

@@ -1,0 +1,138 @@
+"""collect → append → evaluate → publish, with a clock the test drives."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from adapter.pipeline import Pipeline
+from adapter.telemetry import Telemetry
+from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef, MetricResult, Reason, Unknown
+from scaler.rules import Aggregate, MetricRule
+from tests.builders import REF, batch, failure, milli, queue
+from tests.waiting import until
+
+RULE = MetricRule(REF, "M", "s", interval_ms=5_000, targets=("t",), aggregate=Aggregate())
+OTHER = MetricRef(EXTERNAL_METRICS_GROUP, "shop", "other")
+TIMEOUT = Unknown(Reason.SOURCE_ERROR, "timeout")
+
+
+class Clock:
+    """A wall clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.ms = 10_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+def drive(scenario: Callable[[Pipeline, Clock], Awaitable[None]]) -> Telemetry:
+    """Run a scenario beside a running pipeline."""
+    telemetry = Telemetry()
+
+    async def main() -> None:
+        clock = Clock()
+        async with Pipeline(clock, telemetry) as pipeline:
+            running = asyncio.create_task(pipeline.run())
+            try:
+                await scenario(pipeline, clock)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
+    return telemetry
+
+
+async def result(pipeline: Pipeline, wanted: Callable[[MetricResult], bool], ref: MetricRef = REF) -> MetricResult:
+    """Wait until a metric's result is as wanted."""
+
+    def look() -> MetricResult | None:
+        found = pipeline.snapshot.results.get(ref)
+        return found if found is not None and wanted(found) else None
+
+    found = await until(look)
+    assert found is not None
+    return found
+
+
+def test_what_is_submitted_is_published() -> None:
+    """A batch becomes a value; readers that hold the snapshot from before keep it."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        pipeline.configure({REF: RULE})
+        first = await result(pipeline, lambda r: r.unknown is not None)
+        held = pipeline.snapshot
+        pipeline.submit([batch(10, {queue("a"): 3, queue("b"): 4})])
+        assert milli(await result(pipeline, lambda r: r.unknown is None)) == {(): 7000}
+        assert held.results[REF] is first
+        assert pipeline.reads[REF, "ok"] == 1
+
+    drive(scenario)
+
+
+def test_a_passed_deadline_is_evaluated_without_any_read(caplog: pytest.LogCaptureFixture) -> None:
+    """When maxAge passes the metric becomes unknown by itself, and that is logged once."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        pipeline.configure({REF: RULE})
+        await result(pipeline, lambda r: r.unknown is not None)
+        pipeline.submit([batch(10, {queue("a"): 3})])
+        await result(pipeline, lambda r: r.unknown is None)
+        clock.ms = 15_000
+        pipeline.submit([failure(15, TIMEOUT)])
+        await result(pipeline, lambda r: r.evaluated_ms == 15_000)
+        clock.ms = 70_001
+        pipeline.submit([failure(70, TIMEOUT)])
+        found = await result(pipeline, lambda r: r.unknown is not None)
+        assert found.unknown == Unknown(Reason.SOURCE_ERROR, "t: timeout", 15_000)
+
+    with caplog.at_level(logging.INFO):
+        drive(scenario)
+    messages = [r.message for r in caplog.records]
+    assert messages == ["metric unknown", "metric known", "metric unknown"]
+
+
+def test_a_metric_that_is_removed_goes_and_one_that_changes_starts_again() -> None:
+    """Removing a rule, or changing what is read, forgets result and samples; changing maxAge forgets neither."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        pipeline.configure({REF: RULE, OTHER: replace(RULE, ref=OTHER)})
+        pipeline.submit([batch(10, {queue("a"): 3}), batch(10, {queue("a"): 3}, ref=OTHER)])
+        await result(pipeline, lambda r: r.unknown is None)
+        await result(pipeline, lambda r: r.unknown is None, OTHER)
+        pipeline.configure({REF: replace(RULE, max_age_ms=90_000)})
+        await until(lambda: OTHER not in pipeline.snapshot.results)
+        found = await result(pipeline, lambda r: r.recompute_at_ms == 100_001)
+        assert milli(found) == {(): 3000}
+        assert (OTHER, "ok") not in pipeline.reads
+        pipeline.configure({REF: replace(RULE, source_id="another queue")})
+        found = await result(pipeline, lambda r: r.unknown is not None)
+        assert found.unknown == Unknown(Reason.NO_DATA, "t: not read yet", 10_000)
+        assert pipeline.store_series == 0
+
+    drive(scenario)
+
+
+def test_explain_shows_what_led_to_the_result() -> None:
+    """Explain names rule, items, targets and samples, and None for a metric that is not defined."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        pipeline.configure({REF: RULE})
+        pipeline.submit([batch(9, {queue("a"): 3, queue("b"): Unknown(Reason.WRONG_TYPE, "holds a string")})])
+        await result(pipeline, lambda r: len(r.items) == 1)
+        found = await pipeline.explain(REF)
+        assert found is not None
+        assert found["state"]["unknown"]["reason"] == "WrongType"
+        series = {s["labels"]["queue"]: s for s in found["targets"][0]["series"]}
+        assert series["a"]["samples"] == [{"ageMs": 1_000, "value": 3.0}]
+        assert series["b"]["samples"] == [{"ageMs": 1_000, "value": "failed"}]
+        assert series["b"]["problem"]["detail"] == "holds a string"
+        assert await pipeline.explain(OTHER) is None
+
+    drive(scenario)
