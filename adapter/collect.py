@@ -88,8 +88,8 @@ class Collector:
 
     @property
     def specs(self) -> Collection[EndpointSpec]:
-        """The endpoints being read."""
-        return self._tasks.keys()
+        """The endpoints being read, as a copy: telemetry asks from another thread."""
+        return list(self._tasks)
 
     def apply(self, wanted: Collection[EndpointSpec]) -> None:
         """Read exactly these endpoints. Those that stay are not disturbed."""

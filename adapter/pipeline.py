@@ -221,11 +221,11 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         if after is not None and after.recompute_at_ms is not None:
             self._deadlines.add(ref, after.recompute_at_ms)
         was, now = _trouble(before), _trouble(after)
-        if after is None or was == now:
+        if after is None or was == now or not after.all_read:
             return
         name = f"{ref.namespace}/{after.metric_name}"
         if now is None:
-            if before is not None:
+            if before is not None and before.all_read:
                 log.info("metric known", extra={"metric": name})
         else:
             log.warning("metric unknown", extra={"metric": name, "reason": now.reason.value, "detail": now.detail})

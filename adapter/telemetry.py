@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter as Tally
+from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import version
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from adapter.sources import EndpointSpec
 from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Unknown, UnknownItem
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a third more series, for readers of OpenMetrics only
 
 _FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _READ_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -39,6 +51,20 @@ class Pipeline(Protocol):
     @property
     def store_series(self) -> int:
         """Series in the store."""
+        ...
+
+
+class Collecting(Protocol):
+    """What is asked of the collector when our metrics are read."""
+
+    @property
+    def specs(self) -> Collection[EndpointSpec]:
+        """The endpoints being read, as a copy."""
+        ...
+
+    @property
+    def failing(self) -> dict[EndpointSpec, Unknown]:
+        """Those whose last read failed as a whole."""
         ...
 
 
@@ -114,16 +140,10 @@ class Telemetry:
         self.certificate_expiry = Gauge(
             "spillway_certificate_expiry_timestamp_seconds", "When the serving certificate ends.", registry=registry
         )
-        self.endpoints = Gauge(
-            "spillway_source_endpoints",
-            "Endpoints being read, by source type and state.",
-            ["source", "state"],
-            registry=registry,
-        )
 
-    def watch(self, pipeline: Pipeline) -> None:
-        """Expose the per-metric series, which come and go with their metric."""
-        self.registry.register(_PerMetric(pipeline))
+    def watch(self, pipeline: Pipeline, collector: Collecting) -> None:
+        """Expose the series that are made when asked: per metric, and the endpoints' states."""
+        self.registry.register(_WhenAsked(pipeline, collector))
 
     def collected(self, source: str, outcome: str, seconds: float, samples: int) -> None:
         """Count one read of an endpoint."""
@@ -154,11 +174,15 @@ class Telemetry:
             self._reload_time.set(time.time())
 
 
-class _PerMetric(Collector):
-    """Series of each metric, made from the snapshot when asked, so that those of a deleted metric are gone."""
+class _WhenAsked(Collector):
+    """Series made from the present state when asked, so that those of what was deleted are gone.
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    Asked in a thread of its own: it copies before it iterates, and a copy is one step of the interpreter.
+    """
+
+    def __init__(self, pipeline: Pipeline, collector: Collecting) -> None:
         self._pipeline = pipeline
+        self._collector = collector
 
     def describe(self) -> Iterable[Metric]:
         """Describe nothing: describing would collect."""
@@ -189,7 +213,14 @@ class _PerMetric(Collector):
         )
         for (ref, outcome), count in reads.items():
             total.add_metric([ref.namespace, ref.name, outcome], count)
-        yield from (age, unknown, total)
+        states = GaugeMetricFamily(
+            "spillway_source_endpoints", "Endpoints being read, by source type and state.", labels=["source", "state"]
+        )
+        failing = set(self._collector.failing.copy())
+        counts = Tally((spec.type, "failing" if spec in failing else "ok") for spec in self._collector.specs)
+        for (source, state), count in sorted(counts.items()):
+            states.add_metric([source, state], count)
+        yield from (age, unknown, total, states)
         yield GaugeMetricFamily("spillway_metrics", "Metrics defined.", value=len(snapshot.results))
         yield GaugeMetricFamily("spillway_store_bytes", "Memory of the sample store.", value=self._pipeline.store_bytes)
         yield GaugeMetricFamily("spillway_store_series", "Series in the store.", value=self._pipeline.store_series)
