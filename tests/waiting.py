@@ -20,7 +20,7 @@ async def until(condition: Callable[[], T | Awaitable[T]], seconds: float = 20.0
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {inspect.getsource(condition).strip()}")
+            raise AssertionError(f"not within {seconds:g} s: {_text(condition)}")
         await asyncio.sleep(0.01)
 
 
@@ -32,5 +32,10 @@ def until_sync(condition: Callable[[], T], seconds: float = 20.0) -> T:
         if found:
             return found
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {inspect.getsource(condition).strip()}")
+            raise AssertionError(f"not within {seconds:g} s: {_text(condition)}")
         time.sleep(0.01)
+
+
+def _text(condition: Callable[[], object]) -> str:
+    """Return what was waited for, as it stands in the test."""
+    return inspect.getsource(condition).strip() if inspect.isfunction(condition) else repr(condition)
