@@ -1,169 +1,281 @@
 """The ExternalMetric schema: strict, frozen, defaulted here and nowhere else.
 
 Field names are snake_case here and camelCase in YAML. Durations are int milliseconds here and Kubernetes-style text
-("1m30s") in YAML.
+("1m30s") in YAML. The descriptions are the reference documentation: what, unit, default and why.
+
+What a source reads has files of its own, `source_model.py` and `redis_model.py`; import its names from here.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from scaler.rules import AggregateOp, CounterStart, Function
+from adapter.config.durations import DAY_MS, HOUR_MS, SECOND_MS, Duration, default_as_text
+from adapter.config.redis_model import RedisAuth, RedisQueue, RedisSource, Tls
+from adapter.config.source_model import ScrapeSource, ScrapeTargets, Source, StaticSeries, StaticSource
+from adapter.config.strict import Lax, Path, Strict
+from adapter.config.text import DNS_LABEL, LabelName, Text, metric_name_problem
+from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
+from scaler.rules import (
+    Aggregate,
+    AggregateOp,
+    CounterStart,
+    Function,
+    Guard,
+    MetricRule,
+    Signal,
+    default_max_age_ms,
+    duration_text,
+    problems,
+)
 
+__all__ = [
+    "AggregateSpec",
+    "DurationMs",
+    "ExternalMetric",
+    "ExternalMetricSpec",
+    "GuardSpec",
+    "Metadata",
+    "RedisAuth",
+    "RedisQueue",
+    "RedisSource",
+    "ScrapeSource",
+    "ScrapeTargets",
+    "SignalSpec",
+    "Source",
+    "StaticSeries",
+    "StaticSource",
+    "Strict",
+    "Tls",
+    "WhenUnknownSpec",
+]
 
-def _duration_ms(text: object) -> object:
-    raise NotImplementedError
+DurationMs = Annotated[int, Duration()]
 
+MAX_QUANTITY = 9_000_000_000_000_000.0
+"""Below 2**63 / 1000: an HPA holds a value as thousandths in 64 bits."""
 
-DurationMs = Annotated[int, BeforeValidator(_duration_ms)]
-
-
-class Strict(BaseModel):
-    """No unknown field, no coercion, no change after loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True)
-
-
-class Tls(Strict):
-    """How a TLS server is verified. File only."""
-
-    ca_file: str | None = None
-    server_name: str | None = None
-
-
-class RedisAuth(Strict):
-    """Credentials, read again at each connect so that a rotated one is picked up. Files only."""
-
-    username: str | None = None
-    username_file: str | None = None
-    password_file: str | None = None
-    password_env: str | None = None
-
-
-class RedisQueue(Strict):
-    """One queue: exactly one of list, set, sortedSet, hash and stream names its key."""
-
-    list: str | None = None
-    set: str | None = None
-    sorted_set: str | None = None
-    hash: str | None = None
-    stream: str | None = None
-    group: str | None = None  # with stream, required
-    count: tuple[Literal["waiting", "inFlight"], ...] | None = None  # with stream; default both
-    labels: dict[str, str] | None = None  # default {"queue": <key>}
-    on_missing: Literal["zero", "unknown"] | None = None  # default: the source's
-    on_missing_group: Literal["all", "unknown"] | None = None  # default: the source's
-
-
-class RedisSource(Strict):
-    """Queue depths from one Redis database, standalone."""
-
-    url: str  # redis://host[:port][/db] or rediss://…, no user info, no query
-    auth: RedisAuth | None = None
-    tls: Tls | None = None  # with rediss://
-    queues: tuple[RedisQueue, ...] = Field(min_length=1, max_length=10_000)
-    on_missing: Literal["zero", "unknown"] | None = (
-        None  # None: zero for list, set, sortedSet, hash; unknown for stream
-    )
-    on_missing_group: Literal["all", "unknown"] = "unknown"
-
-
-class ScrapeTargets(Strict):
-    """Where the pages are."""
-
-    urls: tuple[str, ...] = Field(min_length=1, max_length=5_000)
-
-
-class ScrapeSource(Strict):
-    """One metric of Prometheus text pages."""
-
-    targets: ScrapeTargets
-    metric: str
-    match: str | None = None  # Prometheus matchers, RE2, anchored: 'code!~"5..",job="web"'
-    min_coverage: float = Field(default=1.0, ge=0.0, le=1.0)
-    max_bytes: int = Field(default=16 * 1024 * 1024, ge=1024, le=1 << 30)  # of a page, after decompression
-
-
-class StaticSeries(Strict):
-    """One series with a fixed value."""
-
-    labels: dict[str, str] = Field(default_factory=dict)
-    value: float
-
-
-class StaticSource(Strict):
-    """Fixed values, to try an HPA by hand."""
-
-    series: tuple[StaticSeries, ...] = Field(min_length=1, max_length=10_000)
-
-
-class Source(Strict):
-    """Exactly one of its fields is set."""
-
-    redis: RedisSource | None = None
-    scrape: ScrapeSource | None = None
-    static: StaticSource | None = None
+DEFAULT_TIMEOUT_MS = 10_000
 
 
 class SignalSpec(Strict):
-    """From samples to a number a series."""
+    """From samples to one number a series."""
 
-    function: Function = Function.VALUE
-    window: DurationMs | None = None
-    counter_start: CounterStart = CounterStart.FIRST
+    function: Annotated[Function, Lax] = Field(
+        default=Function.VALUE,
+        description="What is computed from the samples of a series, by PromQL's name. Default value: the newest "
+        "sample, which is what a queue depth needs.",
+    )
+    window: Annotated[int, Duration(3 * SECOND_MS, DAY_MS)] | None = Field(
+        default=None,
+        description="How far back the function looks, a duration: the samples in (now - window, now]. Required for "
+        "every function but value, where it must not be set; no default, because it is part of what the number "
+        "means. At least 3 × interval, so that one missed read still leaves two samples; at most 24h.",
+    )
+    counter_start: Annotated[CounterStart, Lax] = Field(
+        default=CounterStart.FIRST,
+        description="What a counter counts from when it is first seen, for rate and increase: first (its first "
+        "sample, as PromQL does) or zero (it is known to be new, so that its first sample is an increase). Default "
+        "first: the numbers equal Prometheus'.",
+    )
 
 
 class AggregateSpec(Strict):
-    """From series to items."""
+    """From series to items. Without it, each series is an item."""
 
-    by: tuple[str, ...] = ()
-    with_: AggregateOp = Field(default=AggregateOp.SUM, alias="with")
+    by: Annotated[tuple[LabelName, ...], Lax] = Field(
+        default=(),
+        max_length=32,
+        description="The labels that items keep: one item a distinct combination of their values. Default none: one "
+        "item in all, which is what an HPA without a selector wants.",
+    )
+    with_: Annotated[AggregateOp, Lax] = Field(
+        default=AggregateOp.SUM,
+        alias="with",
+        description="How the series of an item become one value. Default sum, as the HPA itself sums items.",
+    )
+
+    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
+        """Each label of `by` is there once."""
+        for index, name in enumerate(self.by):
+            if "by" not in unread and name in self.by[:index]:
+                yield ("by", index), f'must not repeat "{name}"'
 
 
 class GuardSpec(Strict):
-    """Bounds of a served item."""
+    """Bounds of a served item, in the metric's unit, applied after aggregation. Unknown stays unknown."""
 
-    min: float | None = None
-    max: float | None = None
+    min: float | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_QUANTITY,
+        description="A lower value is served as this one. From 0 to 9e15, what an HPA can hold. Default none.",
+    )
+    max: float | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_QUANTITY,
+        description="A higher value is served as this one: a ceiling for what a source gone wrong can ask for. From "
+        "0 to 9e15, what an HPA can hold. Default none.",
+    )
 
 
 class WhenUnknownSpec(Strict):
     """How long the newest good sample counts, and what follows."""
 
-    max_age: DurationMs | None = None  # default: the larger of 60s and 3 × interval
-    then: Literal["error"] = "error"
+    max_age: Annotated[int, Duration(2 * SECOND_MS, DAY_MS)] | None = Field(
+        default=None,
+        description="How old the newest good sample may be and still be current, a duration, whatever has failed "
+        "since. At least 2 × interval, so that a single failed read is no outage; at most 24h. Default: the larger "
+        "of 60s and 3 × interval, which rides out a restart of most sources.",
+    )
+    then: Literal["error"] = Field(
+        default="error",
+        description="What is served past maxAge. error: 503 with the reason, and the HPA holds its replicas. "
+        "Default error, because a made-up number scales for real.",
+    )
 
 
 class ExternalMetricSpec(Strict):
-    """One metric."""
+    """One metric: what is read, how often, and what is made of it."""
 
-    metric_name: str | None = None  # default: metadata.name
-    interval: DurationMs = 15_000
-    timeout: DurationMs | None = None  # default: the smaller of interval and 10s
-    source: Source
-    signal: SignalSpec = SignalSpec()
-    aggregate: AggregateSpec | None = None
-    guard: GuardSpec = GuardSpec()
-    when_unknown: WhenUnknownSpec = WhenUnknownSpec()
-    max_series: int = Field(default=10_000, ge=1, le=1_000_000)
+    stand_ins: ClassVar[Mapping[str, object]] = {"source": {"static": {"series": [{"value": 0}]}}}
+
+    metric_name: (
+        Annotated[
+            str,
+            Text(
+                'must be 1 to 253 printable ASCII characters without spaces, "/" and "%"',
+                pattern="[!-$&-.0-~]+",
+                max_chars=253,
+                check=metric_name_problem,
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description='The name an HPA asks for. 1 to 253 printable ASCII characters, no "/" or "%", not ".", "..", '
+        "status or finalize: other names cannot be a path of the Kubernetes API. Names that differ only in case are "
+        "the same, since clients send them lower-cased. Default: metadata.name.",
+    )
+    interval: Annotated[int, Duration(SECOND_MS, HOUR_MS)] = Field(
+        default=15 * SECOND_MS,
+        description="How often the source is read, a duration from 1s to 1h. Default 15s: an HPA looks every 15 "
+        "seconds.",
+        json_schema_extra=default_as_text,
+    )
+    timeout: Annotated[int, Duration(100, HOUR_MS)] | None = Field(
+        default=None,
+        description="The deadline of one read, a duration of at least 100ms and at most interval. Metrics that share "
+        "an endpoint are read together. Default: the smaller of interval and 10s, as reads must not overlap.",
+    )
+    source: Source = Field(description="What is read. Exactly one kind of source.")
+    signal: SignalSpec = Field(
+        default=SignalSpec(), description="From samples to one number a series. Default: the newest sample."
+    )
+    aggregate: AggregateSpec | None = Field(
+        default=None,
+        description="From series to items. Default none: each series is an item with all its labels, for the HPA's "
+        "selector to choose from.",
+    )
+    guard: GuardSpec = Field(default=GuardSpec(), description="Bounds of a served item. Default none.")
+    when_unknown: WhenUnknownSpec = Field(
+        default=WhenUnknownSpec(),
+        description="How long the newest good sample counts, and what follows. Default: that of its fields.",
+    )
+    max_series: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="With more series than this the metric is unknown (TooManySeries), from 1 to 1000000. Default "
+        "10000: enough for any queue list, and a label of unbounded values is noticed before memory is gone.",
+    )
+
+    @property
+    def timeout_ms(self) -> int:
+        """The deadline of one read."""
+        return self.timeout if self.timeout is not None else min(self.interval, DEFAULT_TIMEOUT_MS)
+
+    def rule(self, ref: MetricRef, metric_name: str, source_id: str, targets: tuple[str, ...]) -> MetricRule:
+        """Return how the metric is computed."""
+        max_age_ms, scrape, aggregate = self.when_unknown.max_age, self.source.scrape, self.aggregate
+        return MetricRule(
+            ref=ref,
+            metric_name=metric_name,
+            source_id=source_id,
+            interval_ms=self.interval,
+            targets=targets,
+            signal=Signal(self.signal.function, self.signal.window, self.signal.counter_start),
+            aggregate=Aggregate(aggregate.by, aggregate.with_) if aggregate else None,
+            guard=Guard(self.guard.min, self.guard.max),
+            max_age_ms=default_max_age_ms(self.interval) if max_age_ms is None else max_age_ms,
+            min_coverage=scrape.min_coverage if scrape else 1.0,
+            max_series=self.max_series,
+        )
+
+    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
+        """A read ends before the next one; the rule makes sense."""
+        if "interval" in unread:
+            return
+        if self.timeout is not None and self.timeout > self.interval and "timeout" not in unread:
+            yield (
+                ("timeout",),
+                f"must be at most spec.interval ({duration_text(self.interval)}), got {duration_text(self.timeout)}",
+            )
+        for path, message in problems(self.rule(MetricRef(EXTERNAL_METRICS_GROUP, "", ""), "", "", ())):
+            place = tuple(path.split(".")[1:])
+            if place[0] not in unread:
+                yield place, message
 
 
 class Metadata(Strict):
     """The object's identity."""
 
-    name: str
-    namespace: str = "default"
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    name: Annotated[
+        str,
+        Text(
+            "must be a DNS-1123 subdomain: lower-case letters, digits, - and .",
+            pattern=rf"{DNS_LABEL}(\.{DNS_LABEL})*",
+            max_chars=253,
+        ),
+    ] = Field(description="The object's name, a DNS-1123 subdomain of at most 253 characters.")
+    namespace: Annotated[
+        str, Text("must be a DNS-1123 label: lower-case letters, digits and -", pattern=DNS_LABEL, max_chars=63)
+    ] = Field(
+        default="default",
+        description="The namespace of the HPAs that may read the metric, a DNS-1123 label of at most 63 characters. "
+        "Default default, as kubectl has it.",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the object, for your own use. Default none."
+    )
+    annotations: dict[str, str] = Field(
+        default_factory=dict, description="Annotations of the object, for your own use. Default none."
+    )
 
 
 class ExternalMetric(Strict):
     """The whole object."""
 
-    api_version: Literal["spillway.dev/v1alpha1"]
-    kind: Literal["ExternalMetric"]
-    metadata: Metadata
-    spec: ExternalMetricSpec
+    api_version: Literal["spillway.dev/v1alpha1"] = Field(description="The version of this schema.")
+    kind: Literal["ExternalMetric"] = Field(description="The kind of object.")
+    metadata: Metadata = Field(description="The object's identity.")
+    spec: ExternalMetricSpec = Field(description="The metric.")
+
+    @property
+    def metric_name(self) -> str:
+        """The name an HPA asks for, as its author wrote it."""
+        return self.spec.metric_name or self.metadata.name
+
+    @property
+    def ref(self) -> MetricRef:
+        """The metric as a reader asks for it."""
+        return MetricRef(EXTERNAL_METRICS_GROUP, self.metadata.namespace, self.metric_name.lower())
+
+    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
+        """A name that is a metric's by default is fit to be one."""
+        if not unread and self.spec.metric_name is None and (problem := metric_name_problem(self.metadata.name)):
+            yield ("metadata", "name"), f"{problem}; set spec.metricName"

@@ -1,0 +1,304 @@
+"""The command line: flags as in Kubernetes components, each also an environment variable. A flag wins.
+
+`parse` is pure but for argparse's habit of printing and exiting: --help and --version exit with 0, mistakes with 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NoReturn, TypeAlias
+
+from adapter.config.durations import parse_duration
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a server in a pod is for the whole pod network; standalone never uses it
+
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+LogFormat: TypeAlias = Literal["text", "json"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How to serve. Ports: 0 is any free one."""
+
+    config: tuple[Path, ...]
+    bind_address: str
+    secure_port: int
+    tls_cert_file: Path | None
+    tls_private_key_file: Path | None
+    cert_dir: Path | None
+    metrics_bind_address: str
+    metrics_port: int
+    explain_port: int
+    standalone: bool
+    shutdown_delay_s: float
+    log_level: LogLevel
+    log_format: LogFormat
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What to check; `probe`: read each source once."""
+
+    paths: tuple[Path, ...]
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """How to run the demo; `duration_s` None: until it is stopped."""
+
+    duration_s: float | None
+    tty: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag of `serve`. `read` raises ValueError with what the text must be."""
+
+    name: str
+    read: Callable[[str], object]
+    metavar: str
+    help: str
+
+    @property
+    def option(self) -> str:
+        """The flag on the command line: "--secure-port"."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The flag in the environment: "SPILLWAY_SECURE_PORT"."""
+        return f"SPILLWAY_{self.name.upper().replace('-', '_')}"
+
+    @property
+    def key(self) -> str:
+        """The field of ServeOptions: "secure_port", "shutdown_delay_s"."""
+        return self.name.replace("-", "_") + ("_s" if self.read is _seconds else "")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65_535):
+        raise ValueError(f'must be a port from 0 to 65535, got "{text}"')
+    return int(text)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ValueError(f'must be an IP address, got "{text}"') from None
+
+
+def _seconds(text: str) -> float:
+    duration_ms = parse_duration(text if not (text.isascii() and text.isdigit()) else f"{text}s")
+    if duration_ms is None or duration_ms > 86_400_000:
+        raise ValueError(f'must be a duration of at most 24h such as 5s or 1m30s, or whole seconds, got "{text}"')
+    return duration_ms / 1_000
+
+
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("must not be empty")
+    return Path(text)
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise ValueError(f'must be true or false, got "{text}"')
+    return text.lower() in {"true", "1"}
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f'must be one of {", ".join(choices)}, got "{text}"')
+        return text
+
+    return read
+
+
+SERVE_FLAGS = (
+    Flag("config", _path, "PATH", "ExternalMetric file, or directory of *.yaml and *.yml; repeat for more"),
+    Flag("bind-address", _address, "IP", "address of the secure port (default 0.0.0.0; standalone 127.0.0.1)"),
+    Flag("secure-port", _port, "PORT", "port of the API, HTTPS (default 6443)"),
+    Flag("tls-cert-file", _path, "PATH", "certificate chain, PEM, read again when it changes (default self-signed)"),
+    Flag("tls-private-key-file", _path, "PATH", "private key of the certificate, PEM"),
+    Flag("cert-dir", _path, "DIR", "where a self-signed certificate is kept (default: in memory)"),
+    Flag("metrics-bind-address", _address, "IP", "address of /metrics (default 0.0.0.0; standalone 127.0.0.1)"),
+    Flag("metrics-port", _port, "PORT", "port of /metrics, plain HTTP (default 8080)"),
+    Flag("explain-port", _port, "PORT", "port of explain, always on 127.0.0.1 (default 8081)"),
+    Flag("standalone", _bool, "true|false", "no Kubernetes API, callers not authenticated; loopback only"),
+    Flag("shutdown-delay", _seconds, "DURATION", "serve on after SIGTERM (default 5s; standalone 0s)"),
+    Flag("log-level", _one_of("debug", "info", "warning", "error"), "LEVEL", "least level logged (default info)"),
+    Flag("log-format", _one_of("text", "json"), "FORMAT", "text or json, one line a record (default text)"),
+)
+
+_DEFAULTS: Mapping[str, object] = {
+    "secure_port": 6443,
+    "tls_cert_file": None,
+    "tls_private_key_file": None,
+    "cert_dir": None,
+    "metrics_port": 8080,
+    "explain_port": 8081,
+    "standalone": False,
+    "log_level": "info",
+    "log_format": "text",
+}
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServeOptions | CheckOptions | DemoOptions:
+    """Read the command line (without the program's name) and the environment.
+
+    Raises:
+        SystemExit: 2 for a mistake, after naming the flag or variable on stderr; 0 after --help or --version.
+    """
+    root, serve = _parsers()
+    given = root.parse_args(argv)
+    match given.command:
+        case "check":
+            return CheckOptions(tuple(given.paths), given.probe)
+        case "demo":
+            return DemoOptions(given.duration, given.tty)
+        case _:
+            return _serve(serve, {**_from_environment(serve, environ), **_from_flags(given)})
+
+
+def serve_defaults(given: Mapping[str, object]) -> ServeOptions:
+    """Return the options with a default for each that was not given. Keys are field names."""
+    standalone = bool(given.get("standalone"))
+    address = LOOPBACK if standalone else EVERYWHERE
+    values: dict[str, Any] = {
+        **_DEFAULTS,
+        "config": (),
+        "bind_address": address,
+        "metrics_bind_address": address,
+        "shutdown_delay_s": 0.0 if standalone else 5.0,
+        **given,
+    }
+    return ServeOptions(**values)
+
+
+def serve_problems(options: ServeOptions) -> Iterator[str]:
+    """Yield why these options cannot be served with."""
+    if not options.config:
+        yield "--config (SPILLWAY_CONFIG) is required: a file or directory with ExternalMetric objects"
+    if (options.tls_cert_file is None) != (options.tls_private_key_file is None):
+        yield "--tls-cert-file and --tls-private-key-file must be given together"
+    if not options.standalone:
+        yield (
+            "callers cannot be authenticated yet: there is no delegated authentication by the Kubernetes API in this "
+            "version. Use --standalone, which serves on loopback only"
+        )
+    elif not ipaddress.ip_address(options.bind_address).is_loopback:
+        yield (
+            f"--bind-address {options.bind_address} is not loopback: with --standalone nobody is authenticated, and "
+            f"whoever reaches the port may read every metric. Use --bind-address {LOOPBACK}, or leave it out"
+        )
+
+
+def _serve(parser: argparse.ArgumentParser, given: Mapping[str, object]) -> ServeOptions:
+    options = serve_defaults(given)
+    problems = list(serve_problems(options))
+    if problems:
+        _refuse(parser, problems)
+    return options
+
+
+def _from_flags(given: argparse.Namespace) -> dict[str, object]:
+    values = {flag.key: getattr(given, flag.key) for flag in SERVE_FLAGS}
+    return {key: tuple(value) if key == "config" else value for key, value in values.items() if value is not None}
+
+
+def _from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    problems = []
+    for flag in SERVE_FLAGS:
+        text = environ.get(flag.variable, "")
+        if not text or _is_service_link(flag, text):
+            continue
+        try:
+            if flag.key == "config":
+                values[flag.key] = tuple(flag.read(part) for part in text.split(os.pathsep) if part)
+            else:
+                values[flag.key] = flag.read(text)
+        except ValueError as exc:
+            problems.append(f"{flag.variable} {exc}")
+    if problems:
+        _refuse(parser, problems)
+    return values
+
+
+def _is_service_link(flag: Flag, text: str) -> bool:
+    """Tell whether Kubernetes set the variable: a Service spillway-metrics makes SPILLWAY_METRICS_PORT=tcp://…:8080."""
+    return flag.read is _port and text.startswith(("tcp://", "udp://", "sctp://"))
+
+
+def _refuse(parser: argparse.ArgumentParser, problems: Sequence[str]) -> NoReturn:
+    parser.exit(2, "".join(f"{parser.prog}: error: {problem}\n" for problem in problems))
+
+
+def _argument(read: Callable[[str], object]) -> Callable[[str], object]:
+    def convert(text: str) -> object:
+        try:
+            return read(text)
+        except ValueError as exc:
+            raise argparse.ArgumentTypeError(str(exc)) from None
+
+    return convert
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the whole parser and that of `serve`."""
+    root = argparse.ArgumentParser(
+        prog="spillway",
+        description="External Metrics API server for Kubernetes: queue depths and request counters for plain HPAs.",
+        allow_abbrev=False,
+    )
+    root.add_argument("--version", action="version", version=f"spillway {version('spillway')}")
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser(
+        "serve",
+        help="serve metrics to HPAs",
+        description="Serve metrics to HPAs.",
+        epilog=f"Each flag is also an environment variable, as --secure-port is SPILLWAY_SECURE_PORT; a flag wins. "
+        f"SPILLWAY_CONFIG holds paths separated by {os.pathsep!r}.",
+        allow_abbrev=False,
+    )
+    for flag in SERVE_FLAGS:
+        bare: dict[str, Any] = {"nargs": "?", "const": True} if flag.read is _bool else {}
+        serve.add_argument(
+            flag.option,
+            dest=flag.key,
+            type=_argument(flag.read),
+            action="append" if flag.key == "config" else "store",
+            metavar=flag.metavar,
+            help=flag.help,
+            **bare,
+        )
+
+    check = commands.add_parser(
+        "check", help="validate configuration", description="Validate configuration.", allow_abbrev=False
+    )
+    check.add_argument("paths", nargs="+", type=_argument(_path), metavar="PATH", help="file or directory")
+    check.add_argument(
+        "--probe",
+        action="store_true",
+        help="read each source once and print what an HPA would get, and why",
+    )
+
+    demo = commands.add_parser(
+        "demo", help="run a small shop that scales", description="Run a small shop that scales.", allow_abbrev=False
+    )
+    demo.add_argument("--duration", type=_argument(_seconds), metavar="S", help="end after this long (default: Ctrl-C)")
+    demo.add_argument(
+        "--no-tty", dest="tty", action="store_false", help="plain lines and a summary instead of the live view"
+    )
+    return root, serve
