@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERNEL_TESTS := tests/test_kernels.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench lock clean
@@ -28,7 +29,11 @@ check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT an
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -W ignore::RuntimeWarning $(KERNEL_TESTS)
+	# A cache of its own: what numba has cached without the checks would be loaded, and nothing checked.
+	cache=$$(mktemp -d) && NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$$cache \
+	  $(BIN)/python -m pytest -q $(KERNEL_TESTS); code=$$?; rm -rf "$$cache"; exit $$code
 
 bench: $(STAMP) ## Print ratios, write bench/results
 	$(BIN)/python -m bench

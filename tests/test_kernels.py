@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -193,3 +194,14 @@ def test_after_warm_up_another_dtype_is_an_error_not_a_second_version() -> None:
     one = np.zeros(1, np.int64)
     with pytest.raises(TypeError, match="No matching definition"):
         k.fold(np.zeros((1, 1)), np.zeros(1, np.uint8), np.zeros(1, np.int32), 0, np.zeros(1), one, one)
+
+
+def test_bounds_are_checked_when_that_is_asked_for() -> None:
+    """With NUMBA_BOUNDSCHECK=1 a read out of bounds is an error: a run with it proves something."""
+    if os.environ.get("NUMBA_BOUNDSCHECK") != "1":
+        pytest.skip("NUMBA_BOUNDSCHECK is not set; make check sets it")
+    rows = np.zeros((1, k.ROW_FIELDS), np.int64)
+    rows[0, [k.OFFSET, k.WIDTH, k.SIZE, k.CAPACITY, k.COUNT]] = (1_000_000, 1, 1, 1, 1)
+    nothing = np.zeros(1)
+    with pytest.raises(IndexError):
+        k.newest(nothing, nothing.view(np.int64), rows, np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.uint8))
