@@ -148,8 +148,8 @@ class ExternalMetricSpec(Strict):
         Annotated[
             str,
             Text(
-                'must be 1 to 253 printable ASCII characters without spaces, "/" and "%"',
-                pattern="[!-$&-.0-~]+",
+                'must be 1 to 253 characters without "/", "%" and control characters',
+                pattern=r"[^/%\x00-\x1f\x7f-\x9f]+",
                 max_chars=253,
                 check=metric_name_problem,
             ),
@@ -157,7 +157,7 @@ class ExternalMetricSpec(Strict):
         | None
     ) = Field(
         default=None,
-        description='The name an HPA asks for. 1 to 253 printable ASCII characters, no "/" or "%", not ".", "..", '
+        description='The name an HPA asks for. 1 to 253 characters, no "/", "%" or control character, not ".", "..", '
         "status or finalize: other names cannot be a path of the Kubernetes API. Names that differ only in case are "
         "the same, since clients send them lower-cased. Default: metadata.name.",
     )
