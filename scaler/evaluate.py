@@ -110,7 +110,7 @@ def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, n
 def _still_current(before: MetricResult | None, now_ms: int) -> Sequence[Item]:
     """Return the earlier items if every one of them is still current, else none of them: never a part."""
     items = () if before is None else before.items
-    return items if all(isinstance(i, ExternalMetricValue) and i.valid_until_ms >= now_ms for i in items) else ()
+    return items if all(isinstance(i, ExternalMetricValue) and i.valid_until_ms > now_ms for i in items) else ()
 
 
 def _all_unknown(rule: MetricRule, unknown: Unknown, before: MetricResult | None, now_ms: int) -> MetricResult:
@@ -125,7 +125,7 @@ def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) ->
         was = earlier.get(item.labels)
         if not isinstance(item, UnknownItem):
             yield item
-        elif isinstance(was, ExternalMetricValue) and was.valid_until_ms >= now_ms:
+        elif isinstance(was, ExternalMetricValue) and was.valid_until_ms > now_ms:
             yield was
         else:
             seen = was.unknown if isinstance(was, UnknownItem) else None
@@ -136,7 +136,7 @@ def _built(rule: MetricRule, items: Iterable[Item], now_ms: int) -> MetricResult
     """Return the result: items sorted by labels, so that every replica answers alike."""
     ordered = tuple(sorted(items, key=_by_labels))
     ends = [item.valid_until_ms for item in ordered if isinstance(item, ExternalMetricValue)]
-    return MetricResult(rule.metric_name, ordered, None, now_ms, min(ends) + 1 if ends else None)
+    return MetricResult(rule.metric_name, ordered, None, now_ms, min(ends) if ends else None)
 
 
 def _coverage(table: Table | None, rule: MetricRule, now_ms: int) -> list[tuple[str, Block]] | Unknown:
@@ -216,6 +216,7 @@ def _members(store: SeriesStore, rule: MetricRule, targets: Sequence[tuple[str, 
     groups = np.concatenate([block.groups for block in blocks]) if blocks else np.empty(0, np.int32)
     members = _Members(targets, value, state, newest_ms, groups)
     if any(block.problems for block in blocks):
+        _admit_failing(members)
         if rule.signal.function is Function.VALUE:
             _hold(members)
         state[(state == k.OK) & (newest_ms + rule.max_age_ms < now_ms)] = k.READ_FAILED
@@ -244,6 +245,16 @@ def _run(store: SeriesStore, rule: MetricRule, ids: I64, end_ms: I64, value: F64
     else:
         op = _OVER_TIME[function]
         k.over_time(arena.values, arena.bits, arena.times, arena.rows, ids, end_ms, window_ms, op, value, state)
+
+
+def _admit_failing(members: _Members) -> None:
+    """A series whose every read has failed has no sample, but it exists: it is unknown, not gone."""
+    start = 0
+    for _, block in members.targets:
+        for slot in block.problems:
+            if members.state[start + slot] == k.GONE:
+                members.state[start + slot] = k.READ_FAILED
+        start += len(block.labels)
 
 
 def _hold(members: _Members) -> None:
@@ -297,7 +308,7 @@ def _item(rule: MetricRule, labels: Labels, value: float, newest_ms: int, oldest
         detail = "the value is below zero, which an HPA reads as overflow; spec.guard.min: 0 clamps it"
         return UnknownItem(labels, Unknown(Reason.NEGATIVE, detail))
     window_s = None if rule.signal.window_ms is None else -(-rule.signal.window_ms // 1000)
-    return ExternalMetricValue(labels, newest_ms, window_s, quantity.milli(value), oldest_ms + rule.max_age_ms)
+    return ExternalMetricValue(labels, newest_ms, window_s, quantity.milli(value), oldest_ms + rule.max_age_ms + 1)
 
 
 def _why(rule: MetricRule, members: _Members, i: int) -> Unknown:

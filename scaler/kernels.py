@@ -365,8 +365,7 @@ def mark_irregular(values: F64, before: int, now: int, size: int, time_ms: int, 
     for s in range(size):
         v = current[s]
         p = previous[s]
-        # x - x is 0 for a finite x and NaN for NaN and Inf.
-        if v - v != 0.0 or p - p != 0.0 or (counter and v < p):
+        if not (np.isfinite(v) and np.isfinite(p)) or (counter and v < p):
             irregular[s] = time_ms
             noted += 1
     return noted

@@ -116,8 +116,8 @@ class Batch:
 class ExternalMetricValue:
     """One item of an answer: known, current, finite, not negative.
 
-    `timestamp_ms` is the time of the newest sample in it. From `valid_until_ms` on it is no longer current: that is
-    the oldest member's newest good sample plus maxAge.
+    `timestamp_ms` is the time of the newest sample in it. From `valid_until_ms` on it is no longer current: then
+    the oldest member's newest good sample is older than maxAge.
     """
 
     labels: Labels

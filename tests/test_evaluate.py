@@ -273,6 +273,14 @@ def test_a_batch_that_is_not_newer_is_not_used() -> None:
     assert bench.store.rejected == 2
 
 
+def test_a_series_that_was_never_read_well_is_unknown_not_absent() -> None:
+    """A series that first appears as a failure, on a target read before, makes its sum unknown."""
+    bench = Bench(replace(VALUE, targets=("t", "u"), aggregate=SUM))
+    bench.at(1, batch(1, {}, target="u"))
+    bench.at(2, batch(2, {queue("a"): WRONG_TYPE}, target="u"))
+    assert reasons(bench.at(3, batch(3, {queue("b"): 1.0}))) == {ALL: "WrongType"}
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from("tu"),

@@ -1,0 +1,1 @@
+"""The External Metrics API: what the secure port answers."""

@@ -1,0 +1,92 @@
+"""Answers in Kubernetes' protobuf: what gogo/protobuf writes for the types of k8s.io/metrics and apimachinery.
+
+Every text and number that is no pointer in Go is written, even when empty; so are Time's nanos, always 0.
+Source: generated.proto of k8s.io/metrics external_metrics/v1beta1, of meta/v1, and of apimachinery pkg/runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from adapter.errors import ApiError, Details
+from scaler import quantity
+from scaler.model import ExternalMetricValue
+
+_MAGIC = b"k8s\0"
+_LIST_META = b"\x0a\x06\x0a\x00\x12\x00\x1a\x00"
+
+
+def utf8(text: str) -> bytes:
+    """Return text as UTF-8, with U+FFFD for what is none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+def varint(number: int) -> bytes:
+    """Return a base-128 varint; a negative number as its 64-bit two's complement."""
+    number &= 2**64 - 1
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+def integer(field: int, number: int) -> bytes:
+    """Return a field that holds an integer."""
+    return varint(field << 3) + varint(number)
+
+
+def message(field: int, *parts: bytes) -> bytes:
+    """Return a field that holds a message, or text in UTF-8."""
+    body = b"".join(parts)
+    return varint(field << 3 | 2) + varint(len(body)) + body
+
+
+def text(field: int, value: str) -> bytes:
+    """Return a field that holds text."""
+    return message(field, utf8(value))
+
+
+def envelope(api_version: str, kind: str, *parts: bytes) -> bytes:
+    """Return a message in the runtime.Unknown that tells a reader its type."""
+    content = message(1, text(1, api_version), text(2, kind)) + message(2, *parts) + text(3, "") + text(4, "")
+    return _MAGIC + content
+
+
+def values(api_version: str, kind: str, metric_name: str, items: Sequence[ExternalMetricValue]) -> bytes:
+    """Return the ExternalMetricValueList of these items."""
+    name = text(1, metric_name)
+    return envelope(api_version, kind, _LIST_META, *(message(2, name, *_item(item)) for item in items))
+
+
+def _item(item: ExternalMetricValue) -> Iterable[bytes]:
+    for key, value in item.labels:
+        yield message(2, text(1, key), text(2, value))
+    yield message(3, integer(1, item.timestamp_ms // 1000), integer(2, 0))
+    if item.window_s is not None:
+        yield integer(4, item.window_s)
+    yield message(5, text(1, quantity.text(item.milli)))
+
+
+def status(error: ApiError) -> bytes:
+    """Return the Status of an error."""
+    parts = [_LIST_META, text(2, "Failure"), text(3, error.message), text(4, error.reason)]
+    if error.details is not None:
+        parts.append(_details(error.details))
+    return envelope("v1", "Status", *parts, integer(6, error.code))
+
+
+def _details(details: Details) -> bytes:
+    return message(
+        5,
+        text(1, details.name),
+        text(2, details.group),
+        text(3, details.kind),
+        *(message(4, text(1, c.reason), text(2, c.message), text(3, c.field)) for c in details.causes),
+        integer(5, details.retry_after_seconds),
+        text(6, ""),
+    )

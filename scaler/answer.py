@@ -1,0 +1,73 @@
+"""The whole-answer rule: what a reader with a selector may be told of a metric.
+
+An HPA sums whatever it gets and never looks at its age. So an answer is all of the items that the selector matches,
+each of them known and current, or it is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Unknown, UnknownItem
+from scaler.selector import Selector
+
+_NAMED_ITEMS = 3
+_LABELS_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownAnswer:
+    """There is no answer. `detail` says why, in words that stay the same while the state lasts."""
+
+    metric_name: str
+    reason: Reason
+    detail: str
+
+    def message(self, namespace: str) -> str:
+        """Return the sentence for a reader: "metric shop/orders is unknown: SourceError: … since 03:04:05Z"."""
+        return f"metric {namespace}/{self.metric_name} is unknown: {self.detail}"
+
+
+def answer(result: MetricResult, selector: Selector, now_ms: int) -> tuple[ExternalMetricValue, ...] | UnknownAnswer:
+    """Return the items that the selector matches, or why they cannot be told.
+
+    No matching item is an answer, the empty one. An item that is unknown, or from its `valid_until_ms` on stale, makes
+    the whole answer unknown; so does, for every selector, a result whose set of items is unknown.
+    """
+    if result.unknown is not None:
+        return UnknownAnswer(result.metric_name, result.unknown.reason, describe(result.unknown))
+    known: list[ExternalMetricValue] = []
+    unknown: list[tuple[Labels, Unknown]] = []
+    for item in result.items:
+        if not selector.matches(item.labels):
+            continue
+        if isinstance(item, UnknownItem):
+            unknown.append((item.labels, item.unknown))
+        elif item.valid_until_ms <= now_ms:
+            unknown.append((item.labels, Unknown(Reason.STALE, since_ms=item.valid_until_ms)))
+        else:
+            known.append(item)
+    return _unknown(result.metric_name, unknown) if unknown else tuple(known)
+
+
+def _unknown(metric_name: str, items: list[tuple[Labels, Unknown]]) -> UnknownAnswer:
+    named = [_item_text(labels, unknown) for labels, unknown in items[:_NAMED_ITEMS]]
+    more = f" and {len(items) - _NAMED_ITEMS} more" if len(items) > _NAMED_ITEMS else ""
+    return UnknownAnswer(metric_name, items[0][1].reason, "; ".join(named) + more)
+
+
+def _item_text(labels: Labels, unknown: Unknown) -> str:
+    text = ",".join(f"{name}={value}" for name, value in labels)
+    if len(text) > _LABELS_LENGTH:
+        text = f"{text[:_LABELS_LENGTH]}…"
+    return f"{text}: {describe(unknown)}" if text else describe(unknown)
+
+
+def describe(unknown: Unknown) -> str:
+    """Return reason, detail and the time of day (UTC) since when: "Stale since 03:04:05Z". Never an age."""
+    text = f"{unknown.reason}: {unknown.detail}" if unknown.detail else str(unknown.reason)
+    if unknown.since_ms is None:
+        return text
+    minutes, seconds = divmod(unknown.since_ms // 1000 % 86_400, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{text} since {hours:02}:{minutes:02}:{seconds:02}Z"
