@@ -11,6 +11,7 @@ from adapter.config.text import selectable_name, selectable_value
 from adapter.config.words import show
 from adapter.sources.plan import source_id, targets_of
 from adapter.sources.redis_plan import series_of
+from adapter.sources.scrape import instance_of
 from scaler.model import Labels, labels_of
 
 _SOURCE: Path = ("spec", "source")
@@ -31,6 +32,21 @@ def clashes(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
         if other != place:
             shown = ", ".join(f"{name}={show(value)}" for name, value in labels)
             yield place, f"has the same series as {_short(other)} ({shown}): give it labels of its own"
+    yield from _same_instances(external)
+
+
+def _same_instances(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
+    """Yield the place and a message for each page whose items could not be told from another's."""
+    source = external.spec.source.one
+    if not isinstance(source, ScrapeSource) or external.spec.aggregate is not None:
+        return
+    first: dict[str, int] = {}
+    for index, url in enumerate(source.targets.urls):
+        other = first.setdefault(instance_of(url), index)
+        if other != index:
+            place: Path = (*_SOURCE, "scrape", "targets", "urls", index)
+            message = f"has the same host and port, and so the label instance, as urls[{other}]: set spec.aggregate"
+            yield place, message
 
 
 def hints(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
