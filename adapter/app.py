@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -33,6 +34,9 @@ from scaler.model import MetricRef
 log = logging.getLogger(__name__)
 
 
+_THREADS = 32
+
+
 class StartError(Exception):
     """The adapter cannot start; each argument is one line that says why."""
 
@@ -48,6 +52,8 @@ async def serve(options: ServeOptions) -> None:
     Raises:
         StartError: Configuration, certificate or a port cannot be used.
     """
+    # Names, certificates and passwords are looked up in it: a few hanging resolvers must not fill it for everybody.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="spillway"))
     watch = Watch(options.config)
     loaded = await watch.load()
     if loaded.errors:

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from adapter.collect import read_once
 from adapter.config.load import load
-from adapter.config.metric import Metric
 from adapter.options import CheckOptions
+from adapter.schema.metric import Metric
 from adapter.sources import EndpointSpec
 from adapter.sources.plan import endpoints
 from scaler import quantity

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from adapter.config.durations import parse_duration
+from adapter.schema.durations import parse_duration
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - a server in a pod is for the whole pod network; standalone never uses it

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from adapter.collect import read_once
-from adapter.config.metric import Metric
-from adapter.config.model import RedisSource
+from adapter.schema.metric import Metric
+from adapter.schema.model import RedisSource
 from adapter.sources import Endpoint
 from adapter.sources.plan import source_id, targets_of
 from adapter.sources.redis import RedisSpec, plan

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adapter.config.files import MAX_BYTES, File
 from adapter.config.load import load, parse
-from adapter.config.model import RedisSource
+from adapter.schema.model import RedisSource
 from scaler.model import MetricRef
 from scaler.rules import Aggregate, AggregateOp, CounterStart, Function, Guard, Signal
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from adapter.config.durations import DAY_MS, Duration, parse_duration
-from adapter.config.model import (
+from adapter.schema.durations import DAY_MS, Duration, parse_duration
+from adapter.schema.model import (
     AggregateSpec,
     ExternalMetric,
     ExternalMetricSpec,
@@ -24,10 +24,10 @@ from adapter.config.model import (
     SignalSpec,
     StaticSource,
 )
-from adapter.config.strict import Strict
-from adapter.config.text import selectable_name, selectable_value
-from adapter.config.urls import http_url_problem, redis_url_problem
-from adapter.config.words import show
+from adapter.schema.strict import Strict
+from adapter.schema.text import selectable_name, selectable_value
+from adapter.schema.urls import http_url_problem, redis_url_problem
+from adapter.schema.words import show
 from adapter.sources.redis_address import parse_url
 from scaler.model import MetricRef
 from scaler.rules import AggregateOp, Function, duration_text
@@ -106,7 +106,9 @@ def test_yaml_knows_no_python_names() -> None:
     assert messages(RedisQueue, {"sorted_set": "a"}) == [(("sorted_set",), 'unknown field; did you mean "sortedSet"?')]
 
 
-@pytest.mark.parametrize("name", ["orders_backlog", "Mixed.Case-1", "a:b", "{x}", "?#&=", "a b", "ü", "a" * 253, "statuses", "..."])
+@pytest.mark.parametrize(
+    "name", ["orders_backlog", "Mixed.Case-1", "a:b", "{x}", "?#&=", "a b", "ü", "a" * 253, "statuses", "..."]
+)
 def test_metric_names(name: str) -> None:
     """A metric may have any name that can be a segment of a path."""
     assert messages(ExternalMetricSpec, {"source": STATIC, "metricName": name}) == []

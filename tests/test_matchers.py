@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.sources.matchers import MatcherError, matches, parse_matchers
+from adapter.schema.matchers import MatcherError, matches, parse_matchers
 
 
 @pytest.mark.parametrize(

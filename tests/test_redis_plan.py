@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adapter.config.model import RedisQueue, RedisSource, ScrapeSource, StaticSource
+from adapter.schema.model import RedisQueue, RedisSource, ScrapeSource, StaticSource
 from adapter.sources.plan import endpoints, source_id, targets_of
 from adapter.sources.redis_address import Address, parse_url
 from adapter.sources.redis_plan import read_plan, series_of, wanted

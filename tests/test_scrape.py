@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from adapter.config.metric import Metric
-from adapter.config.model import ScrapeSource, ScrapeTargets, StaticSeries, StaticSource
+from adapter.schema.metric import Metric
+from adapter.schema.model import ScrapeSource, ScrapeTargets, StaticSeries, StaticSource
 from adapter.sources import Endpoint, EndpointSpec, SourceFailureError
 from adapter.sources.fetch import failure_detail
 from adapter.sources.scrape import ScrapeSpec, Wanted, instance_of, plan, with_instance

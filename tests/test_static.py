@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from adapter.config.metric import Metric
-from adapter.config.model import StaticSource
+from adapter.schema.metric import Metric
+from adapter.schema.model import StaticSource
 from adapter.sources.plan import endpoints, source_id, targets_of
 from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef, Reason, Unknown, labels_of
 from scaler.rules import MetricRule

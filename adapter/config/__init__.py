@@ -1,1 +1,1 @@
-"""Configuration: the ExternalMetric schema as a typed model, and its loader for YAML files."""
+"""Configuration from YAML files: read, judged as a whole, turned into metrics, and followed when it changes."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapter.config.metric import Metric
-from adapter.config.model import ExternalMetric, RedisSource, ScrapeSource, StaticSource
-from adapter.config.strict import Path
-from adapter.config.text import selectable_name, selectable_value
-from adapter.config.words import show
+from adapter.schema.metric import Metric
+from adapter.schema.model import ExternalMetric, RedisSource, ScrapeSource, StaticSource
+from adapter.schema.strict import Path
+from adapter.schema.text import selectable_name, selectable_value
+from adapter.schema.words import show
 from adapter.sources.plan import source_id, targets_of
 from adapter.sources.redis_plan import series_of
 from adapter.sources.scrape import instance_of

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
-from adapter.config.words import Unclear, show
+from adapter.schema.words import Unclear, show
 
 MAX_DEPTH = 64
 MAX_ALIASED_NODES = 100_000

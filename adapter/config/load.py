@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from adapter.config.build import clashes, hints, metric_of
 from adapter.config.document import Node, line_of, plain, read_documents
 from adapter.config.files import File, read_files
-from adapter.config.metric import Metric
-from adapter.config.model import ExternalMetric
-from adapter.config.strict import Path as Place
-from adapter.config.words import SHOWN_CHARS, show
+from adapter.schema.metric import Metric
+from adapter.schema.model import ExternalMetric
+from adapter.schema.strict import Path as Place
+from adapter.schema.words import SHOWN_CHARS, show
 from scaler.model import MetricRef
 
 

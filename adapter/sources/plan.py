@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 
-from adapter.config.metric import Metric
-from adapter.config.model import RedisSource, ScrapeSource, StaticSource
+from adapter.schema.metric import Metric
+from adapter.schema.model import RedisSource, ScrapeSource, StaticSource
 from adapter.sources import EndpointSpec, redis, scrape, static
 
 _PLANS: tuple[Callable[[Sequence[Metric]], Sequence[EndpointSpec]], ...] = (redis.plan, scrape.plan, static.plan)

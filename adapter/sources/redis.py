@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from adapter.config.metric import Metric
-from adapter.config.model import RedisSource
+from adapter.schema.metric import Metric
+from adapter.schema.model import RedisSource
 from adapter.sources import SourceFailureError
 from adapter.sources.redis_address import Address, parse_url
 from adapter.sources.redis_connect import Credentials, Verification, explain, open_connection

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from adapter.config.model import RedisQueue, RedisSource
+from adapter.schema.model import RedisQueue, RedisSource
 from adapter.sources.resp import PreparedCommands, encode, prepare
 from scaler.model import I64, Labels, Layout, MetricRef, labels_of
 

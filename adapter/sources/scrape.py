@@ -15,11 +15,11 @@ import aiohttp
 import numpy as np
 from yarl import URL
 
-from adapter.config.metric import Metric
-from adapter.config.model import ScrapeSource
+from adapter.schema.matchers import matches, parse_matchers
+from adapter.schema.metric import Metric
+from adapter.schema.model import ScrapeSource
 from adapter.sources import SourceFailureError
 from adapter.sources.fetch import fetch, new_session
-from adapter.sources.matchers import matches, parse_matchers
 from scaler.model import EMPTY_LAYOUT, F64, I64, Batch, Labels, Layout, MetricRef, Reason, Unknown, labels_of
 from scaler.rules import CounterStart
 from scaler.textparse import Page, PageLayout, ParseError, TextParser, TooManySeriesError

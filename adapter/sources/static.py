@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from adapter.config.metric import Metric
-from adapter.config.model import StaticSource
+from adapter.schema.metric import Metric
+from adapter.schema.model import StaticSource
 from scaler.model import Batch, Labels, Layout, MetricRef, Unknown, labels_of
 
 TARGET = "static"

@@ -10,7 +10,7 @@ from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails
 
-from adapter.config.words import translate, wrong
+from adapter.schema.words import translate, wrong
 
 Path = tuple[str | int, ...]
 """Where something is below a model: field names as users write them, and indices."""

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from adapter.config.redis_model import RedisSource
-from adapter.config.strict import Path, Strict
-from adapter.config.text import METRIC_NAME, SeriesLabels, Text
-from adapter.config.urls import MAX_URL_CHARS, http_url_problem
-from adapter.sources.matchers import parse_matchers
+from adapter.schema.matchers import parse_matchers
+from adapter.schema.redis_model import RedisSource
+from adapter.schema.strict import Path, Strict
+from adapter.schema.text import METRIC_NAME, SeriesLabels, Text
+from adapter.schema.urls import MAX_URL_CHARS, http_url_problem
 
 
 class ScrapeTargets(Strict):

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from adapter.config.strict import FILE_ONLY, Path, Strict
-from adapter.config.text import FilePath, SeriesLabels, Text
-from adapter.config.urls import MAX_URL_CHARS, redis_url_problem
+from adapter.schema.strict import FILE_ONLY, Path, Strict
+from adapter.schema.text import FilePath, SeriesLabels, Text
+from adapter.schema.urls import MAX_URL_CHARS, redis_url_problem
 
 RedisKey = Annotated[str, Text("must be the name of a key")]
 

@@ -10,7 +10,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, core_schema
 
-from adapter.config.words import show, wrong
+from adapter.schema.words import show, wrong
 from scaler.rules import duration_text
 
 SECOND_MS = 1_000

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from adapter.config.words import show, wrong
+from adapter.schema.words import show, wrong
 
 DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 METRIC_NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"

@@ -13,11 +13,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from adapter.config.durations import DAY_MS, HOUR_MS, SECOND_MS, Duration, default_as_text
-from adapter.config.redis_model import RedisAuth, RedisQueue, RedisSource, Tls
-from adapter.config.source_model import ScrapeSource, ScrapeTargets, Source, StaticSeries, StaticSource
-from adapter.config.strict import Lax, Path, Strict
-from adapter.config.text import DNS_LABEL, LabelName, Text, metric_name_problem
+from adapter.schema.durations import DAY_MS, HOUR_MS, SECOND_MS, Duration, default_as_text
+from adapter.schema.redis_model import RedisAuth, RedisQueue, RedisSource, Tls
+from adapter.schema.source_model import ScrapeSource, ScrapeTargets, Source, StaticSeries, StaticSource
+from adapter.schema.strict import Lax, Path, Strict
+from adapter.schema.text import DNS_LABEL, LabelName, Text, metric_name_problem
 from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
 from scaler.rules import (
     Aggregate,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapter.config.model import RedisSource, ScrapeSource, StaticSource
+from adapter.schema.model import RedisSource, ScrapeSource, StaticSource
 from scaler.rules import MetricRule
 
 
