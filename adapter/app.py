@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -60,8 +59,7 @@ async def serve(options: ServeOptions) -> None:
         raise StartError(*loaded.errors)
     telemetry = Telemetry()
     with _certificate(options) as certificate, _signals(watch) as stop:
-        # Not the bound method: a reloaded certificate has another not_after.
-        telemetry.certificate_expiry.set_function(lambda: _seconds(certificate.not_after))
+        telemetry.certificate_expiry.set_function(lambda: _expiry_s(certificate))
         async with Pipeline(now_ms, telemetry) as pipeline:
             health = Health(pipeline)
             api = Api(
@@ -193,5 +191,7 @@ def _signals(watch: Watch) -> Iterator[asyncio.Semaphore]:
             loop.remove_signal_handler(number)
 
 
-def _seconds(moment: datetime) -> float:
-    return moment.timestamp()
+def _expiry_s(certificate: ServingCertificate) -> float:
+    """Return when the certificate on disk expires: it may have been renewed since the last handshake."""
+    certificate.refresh()
+    return certificate.not_after.timestamp()
