@@ -55,6 +55,8 @@ class UnauthorizedError(ApiError):
 
     code = 401
     reason = "Unauthorized"
+    # Another identity needs another connection.
+    headers: ClassVar[dict[str, str]] = {"Connection": "close"}
 
     def __init__(self) -> None:
         super().__init__("Unauthorized")

@@ -82,4 +82,6 @@ class Served:
 
     def ask(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Response:
         """Ask the Api, without a socket."""
-        return self.api.respond(Request(method, target, CIMultiDict(headers or {})))
+        found = self.api.respond(Request(method, target, CIMultiDict(headers or {})))
+        assert isinstance(found, Response)
+        return found

@@ -11,7 +11,7 @@ import pytest
 from adapter.api.cache import AnswerCache
 from adapter.api.encode import Form
 from adapter.api.request import Attributes, Request
-from adapter.errors import ForbiddenError, UnauthorizedError
+from adapter.errors import ApiError, ForbiddenError, UnauthorizedError
 from scaler.model import Reason, Unknown, UnknownItem, labels_of
 from scaler.selector import Selector
 from tests.api_fixtures import BASE, NOW_MS, VALUES, Served, ref, result, value
@@ -224,20 +224,21 @@ def test_impersonation_is_refused() -> None:
 
 
 def test_authorization_comes_before_everything_but_the_timeout() -> None:
-    """Who may not read learns nothing: not whether a path, a metric or a method exists. Probes are for everybody."""
+    """Who may not read learns nothing: not whether a path, a metric or a method exists."""
     asked: list[tuple[Attributes, str]] = []
 
-    def refuse(_: Request, attributes: Attributes, selector: Selector) -> None:
+    def refuse(_: Request, attributes: Attributes, selector: Selector) -> ApiError:
         asked.append((attributes, str(selector)))
-        raise ForbiddenError("no") if attributes.resource else UnauthorizedError
+        return ForbiddenError("no") if attributes.resource else UnauthorizedError()
 
     served = Served(result("m", value(1)), authorize=refuse)
     assert served.ask(f"{VALUES}/m?timeout=abc").status == 400
     for target in (f"{VALUES}/m", f"{VALUES}/unknown", f"{VALUES}/m?labelSelector=%2C", f"{BASE}/m"):
         assert served.ask(target).status == served.ask(target, "POST").status == 403
     assert served.ask("/apis").status == served.ask("/nope").status == 401
-    assert served.ask("/readyz").status == served.ask("/livez?verbose").status == 200
-    assert served.ask("/livez/ping").status == 401
+    assert served.ask("/readyz").status == served.ask("/livez/ping").status == 401
+    assert served.ask(f"{VALUES}/m", headers={"Impersonate-User": "x"}).status == 403
+    assert served.ask("/apis", headers={"Impersonate-User": "x"}).status == 401
     asked.clear()
     served.ask(f"{VALUES}/M?labelSelector=queue%3Da")
     expected = Attributes("list", f"{VALUES}/M", "external.metrics.k8s.io", "v1beta1", "default", "M")

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from adapter.api import selfsigned
-from adapter.api.request import Request, Response
+from adapter.api.request import Request, Response, Undecided
 from adapter.api.server import ApiServer
 from adapter.api.tls import ServingCertificate
 from scaler.model import labels_of
 from tests.api_fixtures import BASE, VALUES, WIRE, Served, result, value
+from tests.connection import Connection
 
 TIMEOUT_S = 20
 
@@ -52,34 +53,6 @@ class Secure:
                 "127.0.0.1", self.server.port, ssl=self.client_context(), server_hostname="localhost"
             )
         )
-
-
-@dataclass
-class Connection:
-    """One client connection, on which answers are read as they were sent."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def ask(self, request: bytes, *, head: bool = False) -> tuple[str, dict[str, str], bytes]:
-        """Send a request; return the status line, the headers with lower-cased names, and the body."""
-        self.writer.write(request)
-        await self.writer.drain()
-        status, *lines = (await self.reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
-        headers = {name.lower(): text.strip() for name, _, text in (line.partition(":") for line in lines)}
-        length = 0 if head else int(headers.get("content-length", "0"))
-        return status, headers, await self.reader.readexactly(length)
-
-    async def get(self, target: str) -> tuple[str, dict[str, str], bytes]:
-        return await self.ask(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-
-    async def is_closed(self) -> bool:
-        """Wait for the server to close the connection."""
-        return await self.reader.read() == b""
-
-    async def close(self) -> None:
-        self.writer.close()
-        await self.writer.wait_closed()
 
 
 @asynccontextmanager
@@ -180,7 +153,7 @@ def test_raw_targets(tmp_path: Path) -> None:
     """A target reaches the API as it was sent: an escaped slash stays one segment, an escaped percent a percent."""
     api, seen = served(), list[str]()
 
-    def respond(request: Request) -> Response:
+    def respond(request: Request) -> Response | Undecided:
         seen.append(request.raw_target)
         return api.api.respond(request)
 
@@ -207,7 +180,7 @@ def test_a_bug_costs_one_connection(tmp_path: Path, caplog: pytest.LogCaptureFix
     """An answer that fails by our fault is a logged 500, and other connections do not notice."""
     api = served()
 
-    def respond(request: Request) -> Response:
+    def respond(request: Request) -> Response | Undecided:
         if request.raw_target == "/bug":
             raise RuntimeError("a bug")
         return api.api.respond(request)

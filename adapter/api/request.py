@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from multidict import MultiMapping, istr
 
+from adapter.errors import ApiError
+
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 
 
+class Verdict(NamedTuple):
+    """Whether a request may go on: `refusal` None lets it."""
+
+    refusal: ApiError | None
+
+
 class Request(NamedTuple):
-    """What a client asks. `raw_target` is the request line's, escapes and all; header names ignore case."""
+    """What a client asks. `raw_target` is the request line's, escapes and all; header names ignore case.
+
+    `peer` are the certificates that the client sent, its own first, as DER; none without TLS or if it has none.
+    `verdict` is None until somebody had to be asked.
+    """
 
     method: str
     raw_target: str
     headers: MultiMapping[str]
+    peer: tuple[bytes, ...] = ()
+    verdict: Verdict | None = None
 
 
 class Response(NamedTuple):
@@ -29,6 +43,13 @@ class Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Nothing here says whether a request may go on. Ask the same again with the verdict that `decide` returns."""
+
+    decide: Callable[[], Awaitable[Verdict]]
 
 
 _AUDIT_ID = istr("Audit-Id")

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from adapter.api import listoptions
 from adapter.api.discovery import VERSION
-from adapter.api.request import Target, is_watch, parse_target
+from adapter.api.request import Attributes, Target, attributes, is_watch, parse_target
 from adapter.errors import NO_DETAILS, ApiError, NotFoundError
 from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
 from scaler.selector import EVERYTHING, Selector
@@ -68,7 +68,7 @@ _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A target, understood.
+    """A target, understood. `gets` is what authorization is asked about a GET.
 
     `ref` and `metric_name` (as the client wrote it) are set for VALUES. `timeout_error` comes before anything else,
     `options_error` once the metric is reached. `pretty` is None where the query does not say.
@@ -76,6 +76,7 @@ class Route:
 
     kind: Kind
     target: Target
+    gets: Attributes
     ref: MetricRef
     metric_name: str
     selector: Selector
@@ -119,7 +120,8 @@ def _resolve(raw_target: str) -> Route:
         except ApiError as exc:
             options_error = exc
     pretty = target.first("pretty") in _TRUE if target.first("pretty") else None
-    return Route(kind, target, ref, metric_name, selector, pretty, timeout_error, options_error)
+    gets = attributes("GET", target)
+    return Route(kind, target, gets, ref, metric_name, selector, pretty, timeout_error, options_error)
 
 
 _remembered = lru_cache(maxsize=4096)(_resolve)

@@ -17,7 +17,7 @@ from adapter.api.cache import AnswerCache
 from adapter.api.documents import Documents, no_such_path
 from adapter.api.encode import CONTENT_TYPES
 from adapter.api.negotiate import Refusal, negotiate, refused
-from adapter.api.request import Attributes, BadEscapeError, Request, Response, attributes, reply
+from adapter.api.request import Attributes, BadEscapeError, Request, Response, Undecided, attributes, reply
 from adapter.api.resolve import HEALTH, Kind, Route, metric_not_found, resolve, resource_not_found
 from adapter.errors import NO_DETAILS, ApiError, ForbiddenError, MethodNotAllowedError, UnavailableError
 from scaler.answer import UnknownAnswer, answer
@@ -45,13 +45,12 @@ class Health(Protocol):
 
 
 class Authorizer(Protocol):
-    """Decides who may."""
+    """Decides who may, probes included. Never waits."""
 
-    def __call__(self, request: Request, asked: Attributes, selector: Selector, /) -> None:
-        """Return if the request may go on.
+    def __call__(self, request: Request, asked: Attributes, selector: Selector, /) -> ApiError | Undecided | None:
+        """Return None if the request may go on, why it may not, or that somebody has to be asked first.
 
-        Raises:
-            UnauthorizedError, ForbiddenError: It may not.
+        A request with a verdict is decided.
         """
         ...
 
@@ -89,7 +88,7 @@ class Api:
         self._documents = Documents(version)
         self.cache = AnswerCache()
 
-    def respond(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Response | Undecided:
         """Answer a request. Never waits, and never raises for anything that a client can send."""
         started = time.perf_counter()
         try:
@@ -97,12 +96,15 @@ class Api:
         except BadEscapeError:
             kind, response = Kind.UNKNOWN_PATH, _BAD_ESCAPE
         else:
-            kind, response = route.kind, self._respond(route, request)
+            found = self._respond(route, request)
+            if isinstance(found, Undecided):
+                return found
+            kind, response = route.kind, found
         if self._on_response is not None:
             self._on_response(kind, response.status, time.perf_counter() - started)
         return response
 
-    def _respond(self, route: Route, request: Request) -> Response:
+    def _respond(self, route: Route, request: Request) -> Response | Undecided:
         headers = request.headers
         pretty = route.pretty
         if pretty is None:
@@ -111,19 +113,22 @@ class Api:
             found = self._admit(route, request) or self._handle(route, request, pretty)
         except ApiError as error:
             found = error
-        if isinstance(found, Response):
+        if isinstance(found, Response | Undecided):
             return found
         form = negotiate(headers.get(_ACCEPT, ""), pretty).error_form
         return reply(headers, found.code, CONTENT_TYPES[form], encode.status(found, form), found.headers)
 
-    def _admit(self, route: Route, request: Request) -> ApiError | None:
+    def _admit(self, route: Route, request: Request) -> ApiError | Undecided | None:
         if route.timeout_error is not None:
             return route.timeout_error
+        if self._authorize is not None:
+            asked = route.gets if request.method == "GET" else attributes(request.method, route.target)
+            found = self._authorize(request, asked, route.selector)
+            if found is not None:
+                return found
         for name in request.headers:
             if name[:12].lower() == "impersonate-":
                 return ForbiddenError("impersonation is not supported here: ask kube-apiserver, which does it itself")
-        if self._authorize is not None and route.kind not in HEALTH:
-            self._authorize(request, attributes(request.method, route.target), route.selector)
         return None
 
     def _handle(self, route: Route, request: Request, pretty: bool) -> Response | ApiError:

@@ -11,7 +11,8 @@ from typing import Self
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from adapter.api.request import Request, Response
+from adapter.api.peer import Peers
+from adapter.api.request import Request, Response, Undecided
 
 _KEEP_ALIVE_S = 120.0  # longer than the 90 s for which kube-apiserver keeps an idle connection to us
 _MAX_HEADERS = 512  # kube-apiserver sends one X-Remote-Group a group of the user
@@ -34,7 +35,7 @@ class ApiServer:
     """Listens while its `async with` block runs.
 
     Args:
-        respond: Answers one request from memory.
+        respond: Answers one request from memory, or says what to wait for first.
         host: The address to bind.
         port: 0 takes a free one.
         ssl_context: None serves plain HTTP, for tests.
@@ -43,7 +44,7 @@ class ApiServer:
 
     def __init__(
         self,
-        respond: Callable[[Request], Response],
+        respond: Callable[[Request], Response | Undecided],
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -54,6 +55,7 @@ class ApiServer:
         self._host = host
         self._ssl_context = ssl_context
         self._drain_s = drain_s
+        self._peers = Peers()
         self._runner: web.ServerRunner | None = None
         self.port = port
         """The port that is bound, once it is."""
@@ -89,7 +91,11 @@ class ApiServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         # aiohttp answers 500, logs and closes this one connection if this raises.
-        status, headers, body = self._respond(Request(request.method, request.raw_path, request.headers))
+        asked = Request(request.method, request.raw_path, request.headers, self._peers.chain(request.transport))
+        answer = self._respond(asked)
+        while isinstance(answer, Undecided):
+            answer = self._respond(asked._replace(verdict=await answer.decide()))
+        status, headers, body = answer
         response = web.Response(status=status, headers=headers, body=body)
         # aiohttp would name itself and its version.
         response.headers["Server"] = "spillway"

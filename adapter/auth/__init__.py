@@ -1,0 +1,1 @@
+"""Who asks, and whether they may: both delegated to the Kubernetes API, as an aggregated API server does."""
