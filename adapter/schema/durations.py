@@ -10,6 +10,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, core_schema
 
+from adapter.schema.strict import cel
 from adapter.schema.words import show, wrong
 from scaler.rules import duration_text
 
@@ -53,7 +54,10 @@ class Duration:
         return core_schema.no_info_plain_validator_function(self.read, serialization=text)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": DURATION_PATTERN, "maxLength": MAX_DURATION_CHARS}
+        least, most = duration_text(self.min_ms), duration_text(self.max_ms)
+        rule = f"duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+        bounds = cel((rule, f"must be from {least} to {most}"))
+        return {"type": "string", "pattern": DURATION_PATTERN, "maxLength": MAX_DURATION_CHARS, **bounds}
 
 
 def default_as_text(schema: JsonDict) -> None:

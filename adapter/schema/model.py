@@ -3,7 +3,8 @@
 Field names are snake_case here and camelCase in YAML. Durations are int milliseconds here and Kubernetes-style text
 ("1m30s") in YAML. The descriptions are the reference documentation: what, unit, default and why.
 
-What a source reads has files of its own, `source_model.py` and `redis_model.py`; import its names from here.
+What a source reads has files of its own, `source_model.py`, `targets_model.py` and `redis_model.py`; import its names
+from here.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from adapter.schema.durations import DAY_MS, HOUR_MS, SECOND_MS, Duration, default_as_text
-from adapter.schema.redis_model import RedisAuth, RedisQueue, RedisSource, Tls
-from adapter.schema.source_model import ScrapeSource, ScrapeTargets, Source, StaticSeries, StaticSource
-from adapter.schema.strict import Lax, Path, Strict
-from adapter.schema.text import DNS_LABEL, LabelName, Text, metric_name_problem
+from adapter.schema.redis_access import RedisAuth, Tls
+from adapter.schema.redis_model import RedisSource
+from adapter.schema.redis_queue import RedisQueue
+from adapter.schema.source_model import ScrapeSource, Source, StaticSeries, StaticSource
+from adapter.schema.strict import Lax, Path, Strict, cel
+from adapter.schema.targets_model import ScrapeTargets
+from adapter.schema.text import DNS_LABEL, DNS_SUBDOMAIN, LabelName, Text, metric_name_problem
+from scaler.histograms import SUFFIX
 from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
 from scaler.rules import (
     Aggregate,
@@ -60,9 +65,35 @@ MAX_QUANTITY = 9_000_000_000_000_000.0
 
 DEFAULT_TIMEOUT_MS = 10_000
 
+WEEK_MS = 7 * DAY_MS
+
 
 class SignalSpec(Strict):
     """From samples to one number a series."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "self.__function__ == 'value' ? !has(self.window) : has(self.window)",
+                "window is required for every function but value, and must not be set for value",
+            ),
+            (
+                (
+                    "self.counterStart == 'first' || "
+                    "self.__function__ in ['rate', 'increase', 'irate', 'histogram_quantile']"
+                ),
+                "counterStart zero is for rate, increase, irate and histogram_quantile",
+            ),
+            (
+                "has(self.quantile) == (self.__function__ in ['quantile_over_time', 'histogram_quantile'])",
+                "quantile is required for quantile_over_time and histogram_quantile, and must not be set for others",
+            ),
+            (
+                "has(self.ahead) == (self.__function__ == 'predict_linear')",
+                "ahead is required for predict_linear, and must not be set for others",
+            ),
+        )
+    )
 
     function: Annotated[Function, Lax] = Field(
         default=Function.VALUE,
@@ -77,16 +108,35 @@ class SignalSpec(Strict):
     )
     counter_start: Annotated[CounterStart, Lax] = Field(
         default=CounterStart.FIRST,
-        description="What a counter counts from when it is first seen, for rate and increase: first (its first "
-        "sample, as PromQL does) or zero (it is known to be new, so that its first sample is an increase). Default "
-        "first: the numbers equal Prometheus'.",
+        description="What a counter counts from when it is first seen, for rate, increase, irate and "
+        "histogram_quantile: first (its first sample, as PromQL does) or zero (it is known to be new, so that its "
+        "first sample is an increase). Default first: the numbers equal Prometheus'.",
     )
+    quantile: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Which quantile quantile_over_time and histogram_quantile compute, from 0 to 1: 0.95 is the value "
+        "that 95 % are below. Required for these two and must not be set for others; no default, because it is part "
+        "of what the number means.",
+    )
+    ahead: Annotated[int, Duration(0, WEEK_MS)] | None = Field(
+        default=None,
+        description="How far ahead of the newest sample predict_linear looks, a duration of at most 168h; 0s is where "
+        "the line is now. Required for predict_linear and must not be set for others; no default, because it is part "
+        "of what the number means.",
+    )
+
+    @property
+    def signal(self) -> Signal:
+        """The function and what it needs."""
+        return Signal(self.function, self.window, self.counter_start, self.quantile, self.ahead)
 
 
 class AggregateSpec(Strict):
     """From series to items. Without it, each series is an item."""
 
-    by: Annotated[tuple[LabelName, ...], Lax] = Field(
+    by: Annotated[tuple[LabelName, ...], Lax, Field(json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
         default=(),
         max_length=32,
         description="The labels that items keep: one item a distinct combination of their values. Default none: one "
@@ -107,6 +157,10 @@ class AggregateSpec(Strict):
 
 class GuardSpec(Strict):
     """Bounds of a served item, in the metric's unit, applied after aggregation. Unknown stays unknown."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("!has(self.min) || !has(self.max) || self.min <= self.max", "min must not be above max"))
+    )
 
     min: float | None = Field(
         default=None,
@@ -141,6 +195,47 @@ class WhenUnknownSpec(Strict):
 
 class ExternalMetricSpec(Strict):
     """One metric: what is read, how often, and what is made of it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "!has(self.timeout) || duration(self.timeout) <= duration(self.interval)",
+                "timeout must be at most interval",
+            ),
+            (
+                (
+                    "!has(self.signal.window) || duration(self.signal.window) >= "
+                    "duration(self.interval) + duration(self.interval) + duration(self.interval)"
+                ),
+                "signal.window must be at least 3 × interval",
+            ),
+            (
+                (
+                    "!has(self.whenUnknown.maxAge) || "
+                    "duration(self.whenUnknown.maxAge) >= duration(self.interval) + duration(self.interval)"
+                ),
+                "whenUnknown.maxAge must be at least 2 × interval",
+            ),
+            (
+                "!has(self.metricName) || !(self.metricName.lowerAscii() in ['.', '..', 'status', 'finalize'])",
+                "metricName must not be ., .., status or finalize: the Kubernetes API takes them for something else",
+            ),
+            (
+                (
+                    "self.signal.__function__ != 'histogram_quantile' || "
+                    "(has(self.source.scrape) && !self.source.scrape.metric.endsWith('_bucket'))"
+                ),
+                "histogram_quantile is for source.scrape, whose metric is the histogram's name without _bucket",
+            ),
+            (
+                (
+                    "self.signal.__function__ != 'histogram_quantile' || !has(self.aggregate) || "
+                    "!has(self.aggregate.by) || !('le' in self.aggregate.by)"
+                ),
+                "aggregate.by must not hold le for histogram_quantile",
+            ),
+        )
+    )
 
     stand_ins: ClassVar[Mapping[str, object]] = {"source": {"static": {"series": [{"value": 0}]}}}
 
@@ -208,7 +303,7 @@ class ExternalMetricSpec(Strict):
             source_id=source_id,
             interval_ms=self.interval,
             targets=targets,
-            signal=Signal(self.signal.function, self.signal.window, self.signal.counter_start),
+            signal=self.signal.signal,
             aggregate=Aggregate(aggregate.by, aggregate.with_) if aggregate else None,
             guard=Guard(self.guard.min, self.guard.max),
             max_age_ms=default_max_age_ms(self.interval) if max_age_ms is None else max_age_ms,
@@ -225,10 +320,22 @@ class ExternalMetricSpec(Strict):
                 ("timeout",),
                 f"must be at most spec.interval ({duration_text(self.interval)}), got {duration_text(self.timeout)}",
             )
+        if self.signal.function is Function.HISTOGRAM_QUANTILE and not {"source", "signal"} & unread:
+            yield from _histogram_problems(self.source)
         for path, message in problems(self.rule(MetricRef(EXTERNAL_METRICS_GROUP, "", ""), "", "", ())):
             place = tuple(path.split(".")[1:])
             if place[0] not in unread:
                 yield place, message
+
+
+def _histogram_problems(source: Source) -> Iterator[tuple[Path, str]]:
+    """A histogram is scraped, by the name that its buckets have in common with its sum and count."""
+    if source.scrape is None:
+        yield ("signal", "function"), "histogram_quantile is for spec.source.scrape: other sources have no histograms"
+    elif source.scrape.metric.endswith(SUFFIX):
+        base = source.scrape.metric.removesuffix(SUFFIX)
+        message = f'must be the histogram\'s name without {SUFFIX}: write "{base}"'
+        yield ("source", "scrape", "metric"), message
 
 
 class Metadata(Strict):
@@ -238,7 +345,7 @@ class Metadata(Strict):
         str,
         Text(
             "must be a DNS-1123 subdomain: lower-case letters, digits, - and .",
-            pattern=rf"{DNS_LABEL}(\.{DNS_LABEL})*",
+            pattern=DNS_SUBDOMAIN,
             max_chars=253,
         ),
     ] = Field(description="The object's name, a DNS-1123 subdomain of at most 253 characters.")
@@ -260,6 +367,15 @@ class Metadata(Strict):
 class ExternalMetric(Strict):
     """The whole object."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "has(self.spec.metricName) || !(self.metadata.name in ['status', 'finalize'])",
+                "set spec.metricName: the Kubernetes API does not take this object's name for the name of a metric",
+            )
+        )
+    )
+
     api_version: Literal["spillway.dev/v1alpha1"] = Field(description="The version of this schema.")
     kind: Literal["ExternalMetric"] = Field(description="The kind of object.")
     metadata: Metadata = Field(description="The object's identity.")
@@ -276,6 +392,13 @@ class ExternalMetric(Strict):
         return MetricRef(EXTERNAL_METRICS_GROUP, self.metadata.namespace, self.metric_name.lower())
 
     def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
-        """A name that is a metric's by default is fit to be one."""
-        if not unread and self.spec.metric_name is None and (problem := metric_name_problem(self.metadata.name)):
+        """A name that is a metric's by default is fit to be one; pods are looked for in a namespace that was named."""
+        if unread:
+            return
+        if self.spec.metric_name is None and (problem := metric_name_problem(self.metadata.name)):
             yield ("metadata", "name"), f"{problem}; set spec.metricName"
+        scrape = self.spec.source.scrape
+        if scrape is not None and not scrape.targets.urls and "namespace" not in self.metadata.model_fields_set:
+            kind = "service" if scrape.targets.selector is None else "selector"
+            message = f"is required with spec.source.scrape.targets.{kind}: it is looked for there"
+            yield ("metadata", "namespace"), message

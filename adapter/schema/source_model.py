@@ -5,43 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from adapter.schema.matchers import parse_matchers
 from adapter.schema.redis_model import RedisSource
-from adapter.schema.strict import Path, Strict
+from adapter.schema.strict import Path, Strict, cel
+from adapter.schema.targets_model import ScrapeTargets
 from adapter.schema.text import METRIC_NAME, SeriesLabels, Text
-from adapter.schema.urls import MAX_URL_CHARS, http_url_problem
-
-
-class ScrapeTargets(Strict):
-    """Where the pages are."""
-
-    urls: Annotated[
-        tuple[
-            Annotated[
-                str,
-                Text(
-                    "must be an absolute http:// or https:// URL",
-                    max_chars=MAX_URL_CHARS,
-                    check=http_url_problem,
-                    shown=False,
-                ),
-            ],
-            ...,
-        ],
-        Field(strict=False, min_length=1, max_length=5_000),
-    ] = Field(
-        description="The pages, 1 to 5000 absolute http:// or https:// URLs without user info and fragment. Each is "
-        "a target: together they are the whole."
-    )
-
-    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
-        """Each page is read once."""
-        first: dict[str, int] = {}
-        for index, url in enumerate(() if "urls" in unread else self.urls):
-            if first.setdefault(url, index) != index:
-                yield ("urls", index), f"must not repeat urls[{first[url]}]: it would count twice"
 
 
 def _matchers_problem(text: str) -> str | None:
@@ -117,6 +87,15 @@ class StaticSource(Strict):
 
 class Source(Strict):
     """Exactly one of its fields is set."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "[has(self.redis), has(self.scrape), has(self.static)].filter(x, x).size() == 1",
+                "must be exactly one of redis, scrape and static",
+            )
+        )
+    )
 
     redis: RedisSource | None = Field(default=None, description="Queue depths from Redis.")
     scrape: ScrapeSource | None = Field(default=None, description="One metric of Prometheus text pages.")

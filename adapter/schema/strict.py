@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 from pydantic_core import InitErrorDetails
@@ -20,6 +30,33 @@ Lax = Field(strict=False)
 
 FILE_ONLY: JsonDict = {"x-spillway-file-only": True}
 """Marks in the JSON schema what only an administrator's file may say, never a custom resource."""
+
+OBJECT_ONLY: JsonDict = {"x-spillway-object-only": True}
+"""Marks what only a custom resource may say: what it names is looked up in the resource's own namespace."""
+
+OBJECT_REQUIRED: JsonDict = {**OBJECT_ONLY, "x-spillway-object-required": True}
+"""Marks what a custom resource must say and a file cannot."""
+
+_ELSEWHERE = {
+    "x-spillway-file-only": "must not be set in an object of the cluster: only a configuration file may",
+    "x-spillway-object-only": "must not be set in a file: only an object of the cluster has a namespace to look in",
+}
+
+
+class Origin(Enum):
+    """Whose words a value is made of; the context of `model_validate`. Without one it is a file, or Python."""
+
+    FILE = "x-spillway-object-only"
+    OBJECT = "x-spillway-file-only"
+    """The value of each is the mark of the fields it must not have."""
+
+
+def cel(*rules: tuple[str, str]) -> JsonDict:
+    """Return what a model's JSON schema says in CEL, for a kube-apiserver to check: (rule, message) pairs.
+
+    The rules are a first line that answers at once; `relations` says all of it, and more.
+    """
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
 
 
 class Strict(BaseModel):
@@ -58,16 +95,20 @@ class Strict(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _every_error(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _every_error(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         """Add what `relations` finds to what the fields' own checks find, all in our words."""
-        errors: list[InitErrorDetails] = []
-        unread: frozenset[str] = frozenset()
+        origin = info.context if isinstance(info.context, Origin) else Origin.FILE
+        errors: list[InitErrorDetails] = list(_misplaced(cls, data, origin))
+        unread = frozenset(str(error["loc"][0]) for error in errors)
+        if unread:
+            # What must not be said is not even read: no check of its own may look at it.
+            data = {name: value for name, value in data.items() if name not in unread}
         model: Self | None
         try:
             model = handler(data)
         except ValidationError as exc:
-            errors.extend(cls._in_our_words(exc))
-            unread = frozenset(str(error["loc"][0]) for error in errors if error.get("loc"))
+            errors.extend(cls._in_our_words(exc, origin))
+            unread |= frozenset(str(error["loc"][0]) for error in errors if error.get("loc"))
             model = cls._rest(data, unread, handler)
         if model is not None:
             errors.extend(_error(path, message, data) for path, message in model.relations(unread))
@@ -76,8 +117,9 @@ class Strict(BaseModel):
         return model
 
     @classmethod
-    def _in_our_words(cls, exc: ValidationError) -> Iterator[InitErrorDetails]:
-        known = [field.alias or name for name, field in cls.model_fields.items()]
+    def _in_our_words(cls, exc: ValidationError, origin: Origin) -> Iterator[InitErrorDetails]:
+        elsewhere = _marked(cls, origin.value)
+        known = [field.alias or name for name, field in cls.model_fields.items() if name not in elsewhere]
         for error in exc.errors(include_url=False):
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts good items only; the bad ones have errors of their own
@@ -93,6 +135,28 @@ class Strict(BaseModel):
             return handler(rest)
         except ValidationError:
             return None
+
+
+@lru_cache
+def _marked(model: type[Strict], mark: str) -> frozenset[str]:
+    """Return the fields that bear a mark, by their names in Python and as users write them."""
+    extras = {name: field.json_schema_extra for name, field in model.model_fields.items()}
+    names = {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get(mark)}
+    return frozenset(names | {model.model_fields[name].alias or name for name in names})
+
+
+def _misplaced(model: type[Strict], data: object, origin: Origin) -> Iterator[InitErrorDetails]:
+    """Yield an error for each field that this origin must not set, and for each that it leaves out and must set."""
+    if not isinstance(data, Mapping):
+        return
+    for name in data:
+        if name in _marked(model, origin.value):
+            yield _error((name,), _ELSEWHERE[origin.value], data[name])
+    if origin is Origin.OBJECT:
+        required = _marked(model, "x-spillway-object-required")
+        for name, field in model.model_fields.items():
+            if name in required and (data.get(field.alias) is None and data.get(name) is None):
+                yield _error((field.alias or name,), "is required", data)
 
 
 def _error(path: Path, message: str, value: object) -> InitErrorDetails:

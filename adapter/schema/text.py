@@ -13,11 +13,12 @@ from pydantic_core import CoreSchema, core_schema
 from adapter.schema.words import show, wrong
 
 DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_SUBDOMAIN = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
 METRIC_NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"
 _PROMETHEUS_LABEL = "[a-zA-Z_][a-zA-Z0-9_]*"
-_QUALIFIED_NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
-_LABEL_KEY = re.compile(rf"(?P<prefix>{DNS_LABEL}(\.{DNS_LABEL})*/)?{_QUALIFIED_NAME}")
-LABEL_NAME = rf"{_PROMETHEUS_LABEL}|({DNS_LABEL}(\.{DNS_LABEL})*/)?{_QUALIFIED_NAME}"
+QUALIFIED_NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = re.compile(rf"(?P<prefix>{DNS_LABEL}(\.{DNS_LABEL})*/)?{QUALIFIED_NAME}")
+LABEL_NAME = rf"{_PROMETHEUS_LABEL}|({DNS_LABEL}(\.{DNS_LABEL})*/)?{QUALIFIED_NAME}"
 
 
 UNUSABLE_METRIC_NAMES = frozenset({".", "..", "status", "finalize"})
@@ -34,6 +35,8 @@ class Text:
         max_chars: The longest text allowed.
         check: Returns a message for a text that matches and is wrong all the same.
         shown: The text may be shown in a message.
+        published: For the JSON schema, what a text that `check` passes matches; default `pattern`. There "." is any
+            character but a line feed.
     """
 
     demand: str
@@ -41,6 +44,7 @@ class Text:
     max_chars: int = 1_024
     check: Callable[[str], str | None] | None = None
     shown: bool = True
+    published: str | None = None
 
     def read(self, text: str) -> str:
         """Return the text, or raise the error that says what was wrong."""
@@ -58,7 +62,14 @@ class Text:
         return core_schema.no_info_after_validator_function(self.read, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^({self.pattern})$", "maxLength": self.max_chars}
+        bounds: dict[str, Any] = {"type": "string", "maxLength": self.max_chars}
+        match self.published or self.pattern:
+            case ".*":
+                return bounds
+            case ".+":
+                return {**bounds, "minLength": 1}
+            case pattern:
+                return {**bounds, "pattern": f"^({pattern})$"}
 
 
 def selectable_name(name: str) -> bool:
@@ -69,7 +80,7 @@ def selectable_name(name: str) -> bool:
 
 def selectable_value(value: str) -> bool:
     """Return whether an HPA's selector can hold this label value."""
-    return value == "" or re.fullmatch(_QUALIFIED_NAME, value) is not None
+    return value == "" or re.fullmatch(QUALIFIED_NAME, value) is not None
 
 
 def metric_name_problem(name: str) -> str | None:
@@ -88,5 +99,6 @@ LabelName = Annotated[
     ),
 ]
 LabelValue = Annotated[str, Text("must be a label value", pattern=".*")]
+HostName = Annotated[str, Text("must be a host name", pattern="[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", max_chars=253)]
 SeriesLabels = Annotated[dict[LabelName, LabelValue], Field(max_length=32)]
 FilePath = Annotated[str, Text("must be the path of a file", pattern="[^\0]+", max_chars=4_096, shown=False)]

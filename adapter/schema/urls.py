@@ -11,11 +11,11 @@ MAX_URL_CHARS = 2_048
 def redis_url_problem(url: str) -> str | None:
     """Return what is wrong with a Redis URL; None if nothing. The message never holds a secret."""
     if "@" in url:
-        return "must not hold a user or a password: name them in auth (username, passwordFile, passwordEnv)"
+        return "must not hold a user or a password: name them in auth"
     parts = _split(url)
     if isinstance(parts, str):
         return parts
-    if parts.scheme not in {"redis", "rediss"}:
+    if not url.startswith(("redis://", "rediss://")):
         return "must start with redis:// or rediss://"
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         return "must end after the database number: credentials go into auth, a timeout into spec.timeout"

@@ -1,0 +1,1 @@
+"""`spillway doctor`: is the installation sound, and if not, what to do."""

@@ -1,0 +1,68 @@
+"""A tenant's metric and what it may use: its Secrets, under their owner's conditions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from adapter.kube.secrets import NoSecret, Secret, SecretKey, usable_for
+from adapter.schema.metric import Metric, SecretData
+from adapter.schema.model import RedisSource, ScrapeSource
+
+
+def secret_keys(metric: Metric) -> Iterator[SecretKey]:
+    """Yield the Secrets a metric names, of its own namespace."""
+    for name in sorted({*_names(metric)}):
+        yield SecretKey(metric.rule.ref.namespace, name)
+
+
+def with_secrets(metric: Metric, get: Callable[[SecretKey], Secret | NoSecret]) -> Metric:
+    """Return the metric with what its Secrets hold.
+
+    Raises:
+        LookupError: One of them is not there or must not be used; the message says why.
+    """
+    found: dict[str, SecretData] = {}
+    for key in secret_keys(metric):
+        secret = get(key)
+        if isinstance(secret, NoSecret):
+            raise LookupError(secret.detail)
+        problem = usable_for(secret, key, _hosts(metric))
+        if problem is not None:
+            raise LookupError(problem)
+        found[key.name] = SecretData(secret.version, secret.data)
+    return replace(metric, secrets=found) if found else metric
+
+
+def refuse(metric: Metric, why: str) -> Metric:
+    """Return a metric that is not read, and unknown for this reason."""
+    return replace(metric, targets=(), rule=replace(metric.rule, targets=(), waiting=why))
+
+
+def _names(metric: Metric) -> Iterator[str]:
+    source = metric.source
+    if isinstance(source, RedisSource):
+        sentinel = source.sentinel
+        for auth in (source.auth, sentinel.auth if sentinel is not None else None):
+            if auth is not None and auth.secret_ref is not None:
+                yield auth.secret_ref.name
+        for tls in (source.tls, sentinel.tls if sentinel is not None else None):
+            if tls is not None and tls.ca_secret_ref is not None:
+                yield tls.ca_secret_ref.name
+    elif isinstance(source, ScrapeSource) and source.targets.ca_secret_ref is not None:
+        yield source.targets.ca_secret_ref.name
+
+
+def _hosts(metric: Metric) -> Iterator[str]:
+    """Yield every host a metric's configuration names: those its credentials would be sent to."""
+    source = metric.source
+    if isinstance(source, RedisSource):
+        if source.url is not None:
+            yield urlsplit(source.url).hostname or ""
+        for place in (source.sentinel, source.cluster):
+            for address in place.addresses if place is not None else ():
+                yield urlsplit(f"//{address}").hostname or ""
+    elif isinstance(source, ScrapeSource):
+        for url in source.targets.urls:
+            yield urlsplit(url).hostname or ""
