@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import importlib
 import json
 import logging
-import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from types import TracebackType
@@ -20,6 +20,7 @@ import aiohttp
 
 from adapter.kube.access import Access, Credentials
 from adapter.kube.errors import KubeConfigError, KubeError, from_answer, malformed, translated
+from adapter.kube.lines import aborted, keep_alive, lines_of
 
 __all__ = ["APPLY_PATCH", "JSON_PATCH", "MERGE_PATCH", "Access", "Kube", "KubeConfigError", "KubeError", "api_path"]
 
@@ -35,8 +36,6 @@ _OPEN_S = 30.0
 _GOODBYE_S = 0.1
 _MAX_TRIES = 4
 _MAX_WAIT_S = 10.0
-_MAX_LINE_BYTES = 32 * 1024 * 1024
-_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 class Kube:
@@ -61,6 +60,7 @@ class Kube:
         self._retired: list[_Transport] = []
         self._refreshing = asyncio.Lock()
         self._refresh_at_s = 0.0
+        self._hurry_again_s = 0.0
         self._unanswered = 0
         self.clock_skew_s: float | None = None
 
@@ -70,6 +70,8 @@ class Kube:
         Raises:
             KubeConfigError: There is none, or it makes no sense.
         """
+        # Its modules take 300 ms to load, in which the event loop has other things to do.
+        await asyncio.to_thread(importlib.import_module, "kubernetes_asyncio.config")
         await self._credentials.load()
         self._connect()
         self._refresh_at_s = asyncio.get_running_loop().time() + _REFRESH_S
@@ -153,7 +155,7 @@ class Kube:
     ) -> dict[str, Any]:
         async with self._translating(method), asyncio.timeout(timeout_s), self._using() as client:
             response = await self._call(client, method, path, query, body, content_type, aiohttp.ClientTimeout())
-            with _aborted(response):
+            with aborted(response):
                 content = await response.read()
             self._answered(method, response)
             if not 200 <= response.status <= 299:
@@ -168,14 +170,14 @@ class Kube:
             async with self._translating("GET"), asyncio.timeout(_OPEN_S):
                 timeout = aiohttp.ClientTimeout(sock_read=idle_s)
                 response = await self._call(client, "GET", path, query, None, "application/json", timeout)
-            with _aborted(response):
+            with aborted(response):
                 self._answered("GET", response)
                 if response.status != 200:
                     async with self._translating("GET"), asyncio.timeout(_OPEN_S):
                         content = await response.read()
                     raise self._refused(response, content)
-                _keep_alive(response)
-                async with contextlib.aclosing(_lines(response)) as lines:
+                keep_alive(response)
+                async with contextlib.aclosing(lines_of(response)) as lines:
                     yield lines
 
     @asynccontextmanager
@@ -188,7 +190,7 @@ class Kube:
             if error.code == 0:
                 self._on_answer(method, 0)
             if error.reason == "Untrusted":
-                self._refresh_at_s = min(self._refresh_at_s, asyncio.get_running_loop().time())
+                self._hurry()
             raise
 
     async def _call(
@@ -225,8 +227,7 @@ class Kube:
     def _refused(self, response: aiohttp.ClientResponse, content: bytes) -> KubeError:
         error = from_answer(response.status, content, response.headers.get("Retry-After"))
         if error.code == 401:
-            # A token that has been rotated since it was read; the next request takes the new one.
-            self._refresh_at_s = min(self._refresh_at_s, asyncio.get_running_loop().time())
+            self._hurry()
         return error
 
     def _connect(self) -> None:
@@ -237,6 +238,13 @@ class Kube:
         if self._transport is not None:
             self._retired.append(self._transport)
         self._transport = _Transport(api)
+
+    def _hurry(self) -> None:
+        """Make the next request read credentials again: what it has may have been rotated. Not at every failure."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._hurry_again_s:
+            self._hurry_again_s = now_s + _REFRESH_AGAIN_S
+            self._refresh_at_s = now_s
 
     async def _refresh(self) -> None:
         """Read credentials again when it is time. One request does it; the others go on with what there is."""
@@ -306,17 +314,6 @@ def wait_before_retry(error: KubeError, tries: int, left_s: float) -> float | No
     return wait_s
 
 
-@contextlib.contextmanager
-def _aborted(response: aiohttp.ClientResponse) -> Iterator[None]:
-    """Drop the connection of an answer that was not read to its end, without waiting for TLS to say goodbye."""
-    try:
-        yield
-    finally:
-        if (connection := response.connection) is not None and connection.transport is not None:
-            connection.transport.abort()
-        response.close()
-
-
 def _object(content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)
@@ -325,32 +322,3 @@ def _object(content: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise malformed("JSON that is not an object")
     return found
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
-    """Yield lines of up to 32 MiB. An unfinished last one is dropped: its connection was cut."""
-    parts: list[bytes] = []
-    size = 0
-    with translated():
-        async for chunk in response.content.iter_any():
-            *complete, rest = chunk.split(b"\n")
-            if complete:
-                complete[0] = b"".join((*parts, complete[0]))
-                parts, size = [], 0
-            parts.append(rest)
-            size += len(rest)
-            if size > _MAX_LINE_BYTES:
-                raise malformed(f"a line of more than {_MAX_LINE_BYTES} bytes")
-            if complete := [line for line in complete if line]:
-                yield complete
-
-
-def _keep_alive(response: aiohttp.ClientResponse) -> None:
-    """Notice within a minute that the other side of an idle watch is gone; Linux's own default is two hours."""
-    connection = response.connection
-    sock = connection.transport.get_extra_info("socket") if connection and connection.transport else None
-    if sock is None:
-        return
-    for option, value in _KEEPALIVE.items():
-        if hasattr(socket, option):  # not everywhere
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -26,10 +26,8 @@ def with_secrets(metric: Metric, get: Callable[[SecretKey], Secret | NoSecret]) 
     found: dict[str, SecretData] = {}
     for key in secret_keys(metric):
         secret = get(key)
-        if isinstance(secret, NoSecret):
-            raise LookupError(secret.detail)
-        problem = usable_for(secret, key, _hosts(metric))
-        if problem is not None:
+        problem = secret.detail if isinstance(secret, NoSecret) else usable_for(secret, key, _hosts(metric))
+        if isinstance(secret, NoSecret) or problem is not None:
             raise LookupError(problem)
         found[key.name] = SecretData(secret.version, secret.data)
     return replace(metric, secrets=found) if found else metric
