@@ -1,0 +1,58 @@
+"""`python -m bench`: every script in turn, then RESULTS.md."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.publish import has_matplotlib, publish
+from bench.script import RESULTS, end_with_children
+
+SCRIPTS = ("kernels", "evaluate", "exposition", "redis_poll", "api_get", "main_job")
+
+
+def main() -> int:
+    """Run all scripts. Returns: the exit code, 1 if one of them failed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes; shows that it works, keeps no results")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
+    parser.add_argument("--results", type=Path, help=f"where results go ({RESULTS}); RESULTS.md goes beside")
+    arguments = parser.parse_args()
+    end_with_children()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as nowhere:
+        results = arguments.results or (Path(nowhere) / "results" if arguments.quick else RESULTS)
+        results.mkdir(parents=True, exist_ok=True)
+        flags = ["--results", str(results), "--rounds", str(arguments.rounds)]
+        flags += ["--quick"] if arguments.quick else []
+        failed = [name for name in SCRIPTS if not _run(name, flags, results)]
+        plots = has_matplotlib()
+        page = publish(SCRIPTS, results, plots)
+    print(f"\n{page}, after {time.monotonic() - started:.0f} s")
+    if not plots:
+        print("plots are left out: pip install 'spillway[bench]' (or matplotlib) draws them")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def _run(name: str, flags: list[str], results: Path) -> bool:
+    """Run a script in a process of its own: none inherits another's memory, or its failure."""
+    (results / f"{name}.json").unlink(missing_ok=True)
+    for picture in results.glob(f"{name}-*.svg"):
+        picture.unlink()
+    process = subprocess.Popen([sys.executable, "-m", f"bench.{name}", *flags])
+    try:
+        return process.wait() == 0
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
