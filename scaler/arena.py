@@ -52,12 +52,14 @@ class Arena:
         self._free_rows.append(row)
 
     def widen(self, row: int, series: int) -> None:
-        """Make room for more series; their past is ABSENT."""
+        """Make room for more series; their past is ABSENT, and no look at two of its columns would do."""
         size, width = int(self.rows[row, k.SIZE]), int(self.rows[row, k.WIDTH])
         if series > width:
             self._place(row, int(self.rows[row, k.CAPACITY]), max(series, width + width // 4))
         self.rows[row, k.SIZE] = max(series, size)
         self._fill(row, size)
+        if self.rows[row, k.COUNT]:
+            self._break(row, slice(size, series))
 
     def push(self, row: int, time_ms: int, window_ms: int) -> tuple[I64, F64]:
         """Begin a new column and return it, as bits and as values, shape (size,); its contents are not set.
@@ -92,13 +94,13 @@ class Arena:
         r = self.rows[row]
         if r[k.COUNT]:
             self.values[r[k.OFFSET] + r[k.HEAD] * r[k.WIDTH] + series] = value
-            self._break(row, series)
+            self._break(row, slice(series, series + 1))
 
     def clear_newest(self, row: int, series: int) -> None:
         """Make a sample of the newest column ABSENT after the fact."""
         r = self.rows[row]
         self.bits[r[k.OFFSET] + r[k.HEAD] * r[k.WIDTH] + series] = k.ABSENT_BITS
-        self._break(row, series)
+        self._break(row, slice(series, series + 1))
 
     def before_newest(self, row: int, series: int) -> float | None:
         """Return a series' sample in the column before the newest, if there is one and it is finite."""
@@ -122,10 +124,11 @@ class Arena:
     def _before(self, row: int) -> int:
         return int((self.rows[row, k.HEAD] - 1) % self.rows[row, k.CAPACITY])
 
-    def _break(self, row: int, series: int) -> None:
+    def _break(self, row: int, series: slice) -> None:
+        """Note that these series are irregular up to the newest column."""
         r = self.rows[row]
         time_ms = self.times[r[k.TIMES] + r[k.HEAD]]
-        self.irregular[r[k.SERIES] + series] = time_ms
+        self.irregular[r[k.SERIES] + series.start : r[k.SERIES] + series.stop] = time_ms
         r[k.IRREGULAR] = max(r[k.IRREGULAR], time_ms)
 
     def _fill(self, row: int, since: int) -> None:

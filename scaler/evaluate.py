@@ -1,21 +1,23 @@
 """From samples and rules to a Snapshot. The only file that knows both the store and the rules.
 
-Every target's window ends at its newest good read, not at now: between reads and during a failure nothing new is known,
-and extrapolating over the silence would make a number up. So a result stays what it is until something new was read,
+Windows end with the newest good reads, not at now: between reads and during a failure nothing new is known, and
+extrapolating over the silence would make a number up. So a result stays what it is until something new was read,
 or until its oldest member is older than maxAge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
 
 from scaler import kernels as k
-from scaler import quantity
+from scaler import kernels_histogram, quantity, signals
+from scaler.histograms import BOUND, groups_of
 from scaler.model import (
     F64,
     I32,
@@ -30,16 +32,9 @@ from scaler.model import (
     Unknown,
     UnknownItem,
 )
-from scaler.rules import COUNTER, EXTRAPOLATED, AggregateOp, CounterStart, Function, MetricRule
+from scaler.rules import COUNTER, TWO_SAMPLES, AggregateOp, CounterStart, Function, MetricRule
 from scaler.store import Block, SeriesStore, Table, TableSpec, since
 
-_OVER_TIME = {
-    Function.SUM_OVER_TIME: k.SUM,
-    Function.AVG_OVER_TIME: k.AVG,
-    Function.MIN_OVER_TIME: k.MIN,
-    Function.MAX_OVER_TIME: k.MAX,
-    Function.LAST_OVER_TIME: k.LAST,
-}
 _FOLD = {
     AggregateOp.SUM: k.SUM,
     AggregateOp.AVG: k.AVG,
@@ -49,19 +44,34 @@ _FOLD = {
 }
 Item: TypeAlias = ExternalMetricValue | UnknownItem
 _by_labels = attrgetter("labels")
+_LATE = 1.1
+"""Intervals since a target's newest read after which it has missed one: as late as Prometheus takes to be regular."""
 _NAMED = 3
 """How many unknown targets a detail names."""
 
 
 def table_spec(rule: MetricRule) -> TableSpec:
-    """Return what the store must remember for a rule."""
+    """Return what the store must remember for a rule.
+
+    The groups of a histogram's buckets are cells: sum adds histograms bucket by bucket before the quantile is taken, as
+    in histogram_quantile(q, sum by (le, …) (rate(…))); the other aggregations are of the quantiles.
+    """
+    by = None if rule.aggregate is None else rule.aggregate.by
+    buckets = rule.signal.function is Function.HISTOGRAM_QUANTILE
+    if buckets and by is not None:
+        by = (*by, BOUND) if _adds_histograms(rule) else None
     return TableSpec(
         window_ms=rule.signal.window_ms or 0,
         interval_ms=rule.interval_ms,
         counter=rule.signal.function in COUNTER,
         from_zero=rule.signal.counter_start is CounterStart.ZERO,
-        by=None if rule.aggregate is None else rule.aggregate.by,
+        by=by,
+        buckets=buckets,
     )
+
+
+def _adds_histograms(rule: MetricRule) -> bool:
+    return rule.aggregate is not None and rule.aggregate.op is AggregateOp.SUM
 
 
 def evaluate(
@@ -85,7 +95,7 @@ def evaluate(
 
 def _all_read(store: SeriesStore, rule: MetricRule) -> bool:
     table = store.tables.get(rule.ref)
-    return table is not None and all(target in table.blocks for target in rule.targets)
+    return table is not None and rule.listed and all(target in table.blocks for target in rule.targets)
 
 
 def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, now_ms: int) -> MetricResult:
@@ -96,11 +106,9 @@ def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, n
         unknown = targets if isinstance(targets, Unknown) else Unknown(Reason.NO_DATA, "not read yet")
         current = _still_current(before, now_ms)
         return _built(rule, current, now_ms) if current else _all_unknown(rule, unknown, before, now_ms)
-    members = _members(store, rule, targets, now_ms)
-    if rule.aggregate is None:
-        items = list(_single_items(rule, members))
-    else:
-        items = list(_groups(table, rule, rule.aggregate.op, members))
+    gone = [(name, block) for name, block in table.blocks.items() if block.departed] if table.departed else []
+    members = _members(store, rule, targets, gone, now_ms)
+    items = list(_histogram_items(table, rule, members) if table.spec.buckets else _items(table, rule, members))
     if not items:
         nothing = Unknown(Reason.NO_DATA, f"{_names([t for t, _ in targets])}: read, but it has no such series")
         return _all_unknown(rule, nothing, before, now_ms)
@@ -146,7 +154,7 @@ def _coverage(table: Table | None, rule: MetricRule, now_ms: int) -> list[tuple[
     one by one.
     """
     if not rule.targets:
-        return Unknown(Reason.NO_DATA, "there are no targets")
+        return Unknown(Reason.NO_DATA, rule.waiting or "there are no targets")
     good: list[tuple[str, Block]] = []
     bad: list[tuple[str, Unknown]] = []
     for target in rule.targets:
@@ -197,23 +205,43 @@ class _Members:
             i -= len(block.labels)
         raise IndexError(i)
 
-    def labels(self) -> Iterator[Labels | None]:
-        """Yield each slot's labels; None for a free slot."""
-        for _, block in self.targets:
-            yield from block.labels
+    def labels(self) -> list[Labels | None]:
+        """Return each slot's labels; None for a free slot."""
+        return [labels for _, block in self.targets for labels in block.labels]
+
+    @property
+    def oldest_ms(self) -> I64:
+        """A series has one time."""
+        return self.newest_ms
 
 
-def _members(store: SeriesStore, rule: MetricRule, targets: Sequence[tuple[str, Block]], now_ms: int) -> _Members:
-    """Run the rule's function over every series of some targets."""
+def _members(
+    store: SeriesStore,
+    rule: MetricRule,
+    targets: Sequence[tuple[str, Block]],
+    gone: Sequence[tuple[str, Block]],
+    now_ms: int,
+) -> _Members:
+    """Run the rule's function over every series of some targets, and of those that left within the window.
+
+    The window of a target that is gone ends with the newest of the others': its past slides out, as time goes on.
+    """
+    targets = [*targets, *gone]
     blocks = [block for _, block in targets]
     sizes = [len(block.labels) for block in blocks]
     ids = np.array([block.row for block in blocks], np.int64)
     last_good_ms = np.array([-1 if b.last_good_ms is None else b.last_good_ms for b in blocks], np.int64)
+    if gone:
+        last_good_ms[-len(gone) :] = last_good_ms.max()
+    end_ms = _ends(last_good_ms, rule.interval_ms)
     value = np.zeros(sum(sizes), np.float64)
     state = np.empty(sum(sizes), np.uint8)
-    _run(store, rule, ids, last_good_ms, value, state)
+    signals.run(store.arena, rule.signal, ids, end_ms, value, state)
     newest_ms = np.repeat(last_good_ms, sizes)
     groups = np.concatenate([block.groups for block in blocks]) if blocks else np.empty(0, np.int32)
+    if gone:
+        last = state[-sum(sizes[-len(gone) :]) or len(state) :]
+        last[last == k.TOO_FEW] = k.GONE  # it will never have more
     members = _Members(targets, value, state, newest_ms, groups)
     if any(block.problems for block in blocks):
         _admit_failing(members)
@@ -223,28 +251,17 @@ def _members(store: SeriesStore, rule: MetricRule, targets: Sequence[tuple[str, 
     return members
 
 
-def _run(store: SeriesStore, rule: MetricRule, ids: I64, end_ms: I64, value: F64, state: U8) -> None:
-    arena, function, window_ms = store.arena, rule.signal.function, rule.signal.window_ms or 0
-    if function is Function.VALUE:
-        k.newest(arena.values, arena.bits, arena.rows, ids, value, state)
-    elif function in EXTRAPOLATED:
-        k.extrapolated(
-            arena.values,
-            arena.bits,
-            arena.times,
-            arena.irregular,
-            arena.rows,
-            ids,
-            end_ms,
-            window_ms,
-            function in COUNTER,
-            function is Function.RATE,
-            value,
-            state,
-        )
-    else:
-        op = _OVER_TIME[function]
-        k.over_time(arena.values, arena.bits, arena.times, arena.rows, ids, end_ms, window_ms, op, value, state)
+def _ends(last_good_ms: I64, interval_ms: int) -> I64:
+    """Return where each target's window ends.
+
+    Targets are read at different moments of an interval. All that were read within the last one are looked at from the
+    newest of these moments, as Prometheus looks at all from one; a target that has missed a read is looked at from its
+    own newest, or its window would drain.
+    """
+    if not last_good_ms.size:
+        return last_good_ms
+    moment_ms = last_good_ms.max()
+    return np.where(moment_ms - last_good_ms <= interval_ms * _LATE, moment_ms, last_good_ms)
 
 
 def _admit_failing(members: _Members) -> None:
@@ -268,38 +285,98 @@ def _hold(members: _Members) -> None:
         start += len(block.labels)
 
 
-def _single_items(rule: MetricRule, members: _Members) -> Iterator[Item]:
-    """Yield one item a series."""
-    states, values, times = members.state.tolist(), members.value.tolist(), members.newest_ms.tolist()
-    for i, labels in enumerate(members.labels()):
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Numbers with labels, each a series or a histogram, as the kernels leave them; `why` is asked of unknown ones."""
+
+    labels: Sequence[Labels | None]
+    value: F64
+    state: U8
+    newest_ms: I64
+    oldest_ms: I64
+    why: Callable[[int], Unknown]
+
+
+def _items(table: Table, rule: MetricRule, members: _Members) -> Iterator[Item]:
+    """Yield the items of series: one each, or one a group."""
+    why = partial(_why, rule, members)
+    points = _Points(members.labels(), members.value, members.state, members.newest_ms, members.newest_ms, why)
+    if rule.aggregate is None:
+        return _single_items(rule, points)
+    return _groups(rule, rule.aggregate.op, points, members.groups, table.group_index)
+
+
+def _histogram_items(table: Table, rule: MetricRule, members: _Members) -> Iterator[Item]:
+    """Yield the items of histograms whose buckets are the members: one each, or one a group."""
+    histograms, cells = table.histograms(), len(table.group_index)
+    total, count, unknown = np.empty(cells, np.float64), np.empty(cells, np.int64), np.empty(cells, np.int64)
+    k.fold(members.value, members.state, members.groups, k.SUM, total, count, unknown)
+    found = histograms.quantiles(rule.signal.quantile or 0.0, total, count, unknown)
+    state = np.where(found.first_unknown >= 0, np.uint8(k.READ_FAILED), found.state)
+    newest_ms, oldest_ms = _times(members, histograms.of_cell[members.groups], len(histograms.labels))
+
+    def why(i: int) -> Unknown:
+        if found.first_unknown[i] >= 0:
+            return _why(rule, members, int(found.first_unknown[i]))
+        where = "" if rule.aggregate is None or _adds_histograms(rule) else _text(histograms.labels[i])
+        return replace(_NO_QUANTILE[state[i]], detail=where + _NO_QUANTILE[state[i]].detail)
+
+    points = _Points(histograms.labels, found.value, state, newest_ms, oldest_ms, why)
+    if rule.aggregate is None or _adds_histograms(rule):
+        return _single_items(rule, points)
+    index, groups = groups_of(histograms.labels, rule.aggregate.by)
+    return _groups(rule, rule.aggregate.op, points, np.array(groups, np.int32), index)
+
+
+_NO_QUANTILE = {
+    kernels_histogram.NO_OBSERVATIONS: Unknown(Reason.NO_DATA, "no observations in the window"),
+    kernels_histogram.NO_HISTOGRAM: Unknown(
+        Reason.WRONG_TYPE, 'not a histogram: it needs a bucket with le="+Inf" and another one'
+    ),
+}
+
+
+def _single_items(rule: MetricRule, points: _Points) -> Iterator[Item]:
+    """Yield one item a point."""
+    states, values = points.state.tolist(), points.value.tolist()
+    newest_ms, oldest_ms = points.newest_ms.tolist(), points.oldest_ms.tolist()
+    for i, labels in enumerate(points.labels):
         if states[i] == k.GONE or labels is None:
             continue
         if states[i] == k.OK:
-            yield _item(rule, labels, values[i], times[i], times[i])
+            yield _item(rule, labels, values[i], newest_ms[i], oldest_ms[i])
         else:
-            yield UnknownItem(labels, _why(rule, members, i))
+            yield UnknownItem(labels, points.why(i))
 
 
-def _groups(table: Table, rule: MetricRule, op: AggregateOp, members: _Members) -> Iterator[Item]:
+def _groups(
+    rule: MetricRule, op: AggregateOp, points: _Points, groups: I32, index: Mapping[Labels, int]
+) -> Iterator[Item]:
     """Yield one item a group that has members. One unknown member makes its group unknown."""
-    n = len(table.group_index)
+    n = len(index)
     out, count, unknown = np.empty(n, np.float64), np.empty(n, np.int64), np.empty(n, np.int64)
-    k.fold(members.value, members.state, members.groups, _FOLD[op], out, count, unknown)
-    newest_ms, oldest_ms = np.full(n, k.NEVER, np.int64), np.full(n, k.FOREVER, np.int64)
-    known = members.state == k.OK
-    np.maximum.at(newest_ms, members.groups[known], members.newest_ms[known])
-    np.minimum.at(oldest_ms, members.groups[known], members.newest_ms[known])
-    for labels, g in table.group_index.items():
+    k.fold(points.value, points.state, groups, _FOLD[op], out, count, unknown)
+    newest_ms, oldest_ms = _times(points, groups, n)
+    for labels, g in index.items():
         if unknown[g] >= 0:
-            yield UnknownItem(labels, _why(rule, members, int(unknown[g])))
+            yield UnknownItem(labels, points.why(int(unknown[g])))
         elif count[g] > 0:
             yield _item(rule, labels, float(out[g]), int(newest_ms[g]), int(oldest_ms[g]))
+
+
+def _times(points: _Members | _Points, groups: I32 | I64, count: int) -> tuple[I64, I64]:
+    """Return the newest and the oldest time of the known members of each group."""
+    newest_ms, oldest_ms = np.full(count, k.NEVER, np.int64), np.full(count, k.FOREVER, np.int64)
+    known = points.state == k.OK
+    np.maximum.at(newest_ms, groups[known], points.newest_ms[known])
+    np.minimum.at(oldest_ms, groups[known], points.oldest_ms[known])
+    return newest_ms, oldest_ms
 
 
 def _item(rule: MetricRule, labels: Labels, value: float, newest_ms: int, oldest_ms: int) -> Item:
     """Return the item, or why its value cannot be served."""
     if not np.isfinite(value):
-        return UnknownItem(labels, Unknown(Reason.NOT_FINITE, "the aggregate is not finite"))
+        return UnknownItem(labels, Unknown(Reason.NOT_FINITE, "the result is not finite"))
     if rule.guard.min is not None:
         value = max(value, rule.guard.min)
     if rule.guard.max is not None:
@@ -316,14 +393,19 @@ def _why(rule: MetricRule, members: _Members, i: int) -> Unknown:
     target, block, slot = members.locate(i)
     where = f"{target}: "
     labels = block.labels[slot]
-    if rule.aggregate is not None and labels:
-        where += ",".join(f"{name}={value}" for name, value in labels) + ": "
+    if labels and (rule.aggregate is not None or rule.signal.function is Function.HISTOGRAM_QUANTILE):
+        where += _text(labels)
     problem = block.problems.get(slot)
     if problem is not None:
         return replace(problem, detail=where + problem.detail)
     state = members.state[i]
     if state == k.TOO_FEW:
-        return Unknown(Reason.TOO_FEW_SAMPLES, f"{where}{rule.signal.function} needs two samples in its window")
+        needs = "two samples" if rule.signal.function in TWO_SAMPLES else "a sample"
+        return Unknown(Reason.TOO_FEW_SAMPLES, f"{where}{rule.signal.function} needs {needs} in its window")
     if state == k.NOT_FINITE:
         return Unknown(Reason.NOT_FINITE, f"{where}a NaN or Inf in the window")
     return Unknown(Reason.STALE, f"{where}no good read", block.last_good_ms)
+
+
+def _text(labels: Labels) -> str:
+    return ",".join(f"{name}={value}" for name, value in labels) + ": "

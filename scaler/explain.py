@@ -1,109 +1,214 @@
-"""What led to a metric's result, as JSON types: readings with age and outcome, series, items.
+"""What led to a metric's result, as JSON types: readings with age and outcome, series, function, aggregation, guard.
 
-Computed on request by whoever owns the store. Bounded: a metric with many series shows the first ones and says so.
+Computed on request by whoever owns the store. Bounded: a metric with many series shows some of them, first those that
+are in trouble, and says how many there are in all. Times are ages in milliseconds before `now`, itself since the epoch;
+`sinceMs` is since the epoch too.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from scaler import kernels as k
-from scaler.model import ExternalMetricValue, MetricResult, Unknown, UnknownItem
+from scaler import quantity
+from scaler.answer import UnknownAnswer, answer
+from scaler.explain_items import Series, finite, made, series_of, unknown_json
+from scaler.explain_parts import Reads, parts, reads_of
+from scaler.model import ExternalMetricValue, MetricResult, UnknownItem
 from scaler.rules import MetricRule, duration_text
+from scaler.selector import EVERYTHING
 from scaler.store import Block, SeriesStore
 
 _SHOWN = 100
-"""How many targets, series of a target, samples of a series and items are shown."""
+"""How many targets, series (of all targets) and items are shown."""
+
+_SAMPLES = 2_000
+"""How many samples are shown, of all series; of one, between 5 and 100."""
+
+JsonObject = dict[str, Any]
 
 
-def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, now_ms: int) -> dict[str, Any]:
+def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, now_ms: int) -> JsonObject:
     """Return the explanation of one metric."""
     table = store.tables.get(rule.ref)
+    series = None if table is None else series_of(store, rule, table, now_ms)
     blocks = {} if table is None else table.blocks
-    targets = [_target(store, rule, name, blocks.get(name), now_ms) for name in rule.targets[:_SHOWN]]
+    items = (() if result is None else result.items)[:_SHOWN]
+    steps = {} if series is None else made(series, {item.labels for item in items})
+    return {
+        **values(rule, result, now_ms, at_most=0),
+        "rule": _rule(rule),
+        "evaluatedAgeMs": None if result is None else now_ms - result.evaluated_ms,
+        "items": [_item(item, now_ms) | _made(rule, item, steps.get(item.labels, [])) for item in items],
+        "targets": _targets(store, rule, blocks, series, now_ms),
+        "targetsInAll": len(rule.targets),
+        "targetsFailing": sum(block.failure is not None for block in blocks.values()),
+        "seriesInAll": sum(len(block.index) for block in blocks.values()),
+        "seriesFailing": sum(len(block.problems) for block in blocks.values()),
+        "waiting": rule.waiting,
+    }
+
+
+def values(rule: MetricRule, result: MetricResult | None, now_ms: int, at_most: int | None = None) -> JsonObject:
+    """Return what a reader of the whole metric would get now: every item, or only why there is no answer."""
     items = () if result is None else result.items
     return {
         "namespace": rule.ref.namespace,
         "metric": rule.metric_name,
         "now": now_ms,
-        "rule": _rule(rule),
-        "state": _state(result),
-        "evaluatedAgeMs": None if result is None else now_ms - result.evaluated_ms,
-        "items": [_item(item, now_ms) for item in items[:_SHOWN]],
+        "state": _state(result, now_ms),
+        "items": [_item(item, now_ms) for item in items[:at_most]],
         "itemsInAll": len(items),
-        "targets": targets,
-        "targetsInAll": len(rule.targets),
+        "itemsUnknown": sum(isinstance(item, UnknownItem) for item in items),
     }
 
 
-def _rule(rule: MetricRule) -> dict[str, Any]:
+def _rule(rule: MetricRule) -> JsonObject:
     signal, aggregate = rule.signal, rule.aggregate
     return {
         "function": signal.function.value,
         "window": None if signal.window_ms is None else duration_text(signal.window_ms),
         "counterStart": signal.counter_start.value,
+        "quantile": signal.quantile,
+        "ahead": None if signal.ahead_ms is None else duration_text(signal.ahead_ms),
         "aggregate": None if aggregate is None else {"by": list(aggregate.by), "with": aggregate.op.value},
         "guard": {"min": rule.guard.min, "max": rule.guard.max},
         "interval": duration_text(rule.interval_ms),
+        "intervalMs": rule.interval_ms,
         "maxAge": duration_text(rule.max_age_ms),
+        "maxAgeMs": rule.max_age_ms,
         "minCoverage": rule.min_coverage,
     }
 
 
-def _state(result: MetricResult | None) -> dict[str, Any]:
+def _state(result: MetricResult | None, now_ms: int) -> JsonObject:
+    """Say what a reader gets: an answer, and how long it counts if nothing more is read; or an error, and its words."""
     if result is None:
-        return {"known": False, "unknown": None}
-    items = [item for item in result.items if isinstance(item, UnknownItem)]
-    unknown = result.unknown or (items[0].unknown if items else None)
-    return {"known": unknown is None, "unknown": None if unknown is None else _unknown(unknown)}
+        return {"known": False, "unknown": None, "message": None, "validForMs": None}
+    found = answer(result, EVERYTHING, now_ms)
+    if not isinstance(found, UnknownAnswer):
+        ends = [item.valid_until_ms for item in found]
+        return {"known": True, "unknown": None, "message": None, "validForMs": min(ends) - now_ms if ends else None}
+    items = [item.unknown for item in result.items if isinstance(item, UnknownItem)]
+    unknown = result.unknown or (items[0] if items else None)
+    told = {"reason": found.reason.value, "detail": found.detail, "sinceMs": None}
+    return {
+        "known": False,
+        "unknown": told if unknown is None else unknown_json(unknown),
+        "message": found.detail,
+        "validForMs": None,
+    }
 
 
-def _unknown(unknown: Unknown) -> dict[str, Any]:
-    return {"reason": unknown.reason.value, "detail": unknown.detail, "sinceMs": unknown.since_ms}
-
-
-def _item(item: ExternalMetricValue | UnknownItem, now_ms: int) -> dict[str, Any]:
+def _item(item: ExternalMetricValue | UnknownItem, now_ms: int) -> JsonObject:
     if isinstance(item, UnknownItem):
-        return {"labels": dict(item.labels), "unknown": _unknown(item.unknown)}
+        return {"labels": dict(item.labels), "unknown": unknown_json(item.unknown)}
     return {
         "labels": dict(item.labels),
         "value": item.milli / 1000,
+        "quantity": quantity.text(item.milli),
+        "milli": item.milli,
         "ageMs": now_ms - item.timestamp_ms,
         "validForMs": item.valid_until_ms - now_ms,
         "windowSeconds": item.window_s,
     }
 
 
-def _target(store: SeriesStore, rule: MetricRule, name: str, block: Block | None, now_ms: int) -> dict[str, Any]:
-    if block is None:
-        return {"target": name, "lastGoodAgeMs": None, "failure": None, "series": [], "seriesInAll": 0}
-    age_ms = None if block.last_good_ms is None else now_ms - block.last_good_ms
-    slots = list(block.index.items())
-    return {
-        "target": name,
-        "lastGoodAgeMs": age_ms,
-        "failure": None if block.failure is None else _unknown(block.failure),
-        "series": [
+def _made(rule: MetricRule, item: ExternalMetricValue | UnknownItem, steps: list[JsonObject]) -> JsonObject:
+    """Say how an item came about, and whether it is an earlier one that stands in because now there is none.
+
+    `steps` are those of all items with these labels, in their order; the first is taken.
+    """
+    if not steps:
+        return {"standsIn": isinstance(item, ExternalMetricValue), "made": None}
+    step = steps.pop(0)
+    folded = step["folded"]
+    low, high, guarded = rule.guard.min, rule.guard.max, None
+    if isinstance(folded, float):
+        if low is not None and folded < low:
+            guarded = "min"
+        if high is not None and folded > high:
+            guarded = "max"
+    stands_in = isinstance(item, ExternalMetricValue) and folded is None
+    return {"standsIn": stands_in, "made": step | {"guarded": guarded}}
+
+
+def _targets(
+    store: SeriesStore, rule: MetricRule, blocks: dict[str, Block], series: Series | None, now_ms: int
+) -> list[JsonObject]:
+    """Return the targets in their order: if not all can be shown, first those in trouble."""
+
+    def trouble(name: str) -> bool:
+        block = blocks.get(name)
+        return block is None or block.failure is not None or bool(block.problems)
+
+    chosen = set(sorted(rule.targets, key=lambda name: not trouble(name))[:_SHOWN])
+    names = [name for name in rule.targets if name in chosen]
+    slots = _slots({name: blocks[name] for name in names if name in blocks})
+    each = min(100, max(5, _SAMPLES // max(sum(map(len, slots.values())), 1)))
+    found: list[JsonObject] = []
+    for name in names:
+        block = blocks.get(name)
+        if block is None or series is None:
+            found.append({"target": name, "lastGoodAgeMs": None, "failure": None, "series": [], "seriesInAll": 0})
+            continue
+        place = series.place(name)
+        shown = [_series(store, rule, block, slot, series.result(place + slot), now_ms, each) for slot in slots[name]]
+        found.append(
             {
-                "labels": dict(labels),
-                "problem": _unknown(block.problems[slot]) if slot in block.problems else None,
-                "samples": _samples(store, block, slot, now_ms),
+                "target": name,
+                "lastGoodAgeMs": None if block.last_good_ms is None else now_ms - block.last_good_ms,
+                "failure": None if block.failure is None else unknown_json(block.failure),
+                "series": shown,
+                "seriesInAll": len(block.index),
+                "seriesFailing": len(block.problems),
             }
-            for labels, slot in slots[:_SHOWN]
-        ],
-        "seriesInAll": len(slots),
+        )
+    return found
+
+
+def _slots(blocks: dict[str, Block]) -> dict[str, list[int]]:
+    """Choose which series are shown: first those that fail, then as many of each target as there is room for."""
+    chosen: dict[str, list[int]] = {name: [] for name in blocks}
+    left = _SHOWN
+    share = max(1, _SHOWN // max(len(blocks), 1))
+    for failing, at_most in ((True, _SHOWN), (False, share), (False, _SHOWN)):
+        for name, block in blocks.items():
+            have = chosen[name]
+            more = [s for s in block.index.values() if s not in have and (s in block.problems) == failing]
+            more = more[: max(0, min(left, at_most - len(have)))]
+            have += more
+            left -= len(more)
+    return chosen
+
+
+def _series(
+    store: SeriesStore,
+    rule: MetricRule,
+    block: Block,
+    slot: int,
+    result: JsonObject | None,
+    now_ms: int,
+    at_most: int,
+) -> JsonObject:
+    reads = reads_of(store.arena, block.row, slot)
+    end_ms = -1 if block.last_good_ms is None else block.last_good_ms
+    held = block.held.get(slot)
+    return {
+        "labels": dict(block.labels[slot] or ()),
+        "problem": unknown_json(block.problems[slot]) if slot in block.problems else None,
+        "held": None if held is None else {"value": held[0], "ageMs": now_ms - held[1]},
+        "ended": slot in block.ended,
+        "samples": _samples(reads, now_ms, at_most),
+        "samplesInAll": len(reads.missing),
+        "parts": parts(rule.signal, reads, end_ms, now_ms),
+        "result": result,
     }
 
 
-def _samples(store: SeriesStore, block: Block, slot: int, now_ms: int) -> list[dict[str, Any]]:
-    """Return a series' samples, the newest last; a missing one says why it is missing."""
-    arena, row = store.arena, store.arena.rows[block.row]
-    samples = []
-    for ordinal in range(max(0, int(row[k.COUNT]) - _SHOWN), int(row[k.COUNT])):
-        column = (int(row[k.HEAD]) - int(row[k.COUNT]) + 1 + ordinal) % int(row[k.CAPACITY])
-        at = int(row[k.OFFSET]) + column * int(row[k.WIDTH]) + slot
-        missing = {k.ABSENT_BITS: "absent", k.FAILED_BITS: "failed"}.get(int(arena.bits[at]))
-        value = missing or float(arena.values[at])
-        shown = value if isinstance(value, str) or value - value == 0 else str(value)  # JSON has no NaN
-        samples.append({"ageMs": now_ms - int(arena.times[row[k.TIMES] + column]), "value": shown})
-    return samples
+def _samples(reads: Reads, now_ms: int, at_most: int) -> list[JsonObject]:
+    """Return the newest samples of a series, the newest last; a missing one says why it is missing."""
+    pairs = zip(reads.time_ms.tolist(), reads.value.tolist(), reads.missing, strict=True)
+    return [
+        {"ageMs": now_ms - time_ms, "value": missing or finite(value)}
+        for time_ms, value, missing in list(pairs)[-at_most:]
+    ]

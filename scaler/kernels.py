@@ -1,4 +1,6 @@
-"""Range functions and group folds: plain loops over columns, compiled.
+"""Extrapolated rates, the newest sample and group folds, and how samples lie in memory: loops over columns, compiled.
+
+The other range functions are in `scaler.kernels_over_time`, quantiles of histograms in `scaler.kernels_histogram`.
 
 A block is the samples of one target: a ring of columns, one a read, each holding one float64 a series
 ("time-major", so that a loop over series runs along memory). Its numbers stand in a row of `rows`, see `Row`.
@@ -14,7 +16,7 @@ path, which reads two columns whatever the window's length. It is the same arith
 and adds the value before each reset, and there was none.
 
 Semantics are those of Prometheus 3: ranges are left-open, (end - window, end]; source: promql/functions.go
-(extrapolatedRate, kahanSumInc, the *_over_time family).
+(extrapolatedRate, kahanSumInc) and promql/engine.go (aggregation).
 """
 
 from __future__ import annotations
@@ -37,8 +39,7 @@ FAILED = np.array([FAILED_BITS], np.int64).view(np.float64)[0]
 # What became of a series.
 OK, GONE, TOO_FEW, NOT_FINITE, READ_FAILED = range(5)
 
-SUM, AVG, MIN, MAX, LAST = range(5)
-COUNT_OF = 4  # in `fold`, where LAST has no meaning
+SUM, AVG, MIN, MAX, COUNT_OF = range(5)
 
 NEVER = np.iinfo(np.int64).min
 FOREVER = np.iinfo(np.int64).max
@@ -51,19 +52,20 @@ _ROWS = types.int64[:, ::1]
 
 
 @inner
-def _column(row: I64, ordinal: int) -> int:
-    """Return the ring position of a column by age."""
-    return int((row[HEAD] - row[COUNT] + 1 + ordinal) % row[CAPACITY])
+def column_of(row: I64, ordinal: int) -> int:
+    """Return the ring position of a column by age. Without a division: it is asked for every sample."""
+    position = row[HEAD] - row[COUNT] + 1 + ordinal
+    return int(position + row[CAPACITY] if position < 0 else position)
 
 
 @inner
-def _window(times: I64, row: I64, end_ms: int, window_ms: int) -> tuple[int, int]:
+def window_of(times: I64, row: I64, end_ms: int, window_ms: int) -> tuple[int, int]:
     """Return the ordinals of the first and last column in (end - window, end]; first > last: there is none."""
     first = 0
     last = row[COUNT] - 1
-    while last >= 0 and times[row[TIMES] + _column(row, last)] > end_ms:
+    while last >= 0 and times[row[TIMES] + column_of(row, last)] > end_ms:
         last -= 1
-    while first <= last and times[row[TIMES] + _column(row, first)] <= end_ms - window_ms:
+    while first <= last and times[row[TIMES] + column_of(row, first)] <= end_ms - window_ms:
         first += 1
     return first, last
 
@@ -84,14 +86,25 @@ def _edges(first_ms: int, last_ms: int, n: int, end_ms: int, window_ms: int) -> 
 
 
 @inner
-def _newest_state(bits: I64, row: I64, s: int, last: int) -> int:
+def newest_state(bits: I64, row: I64, s: int, last: int) -> int:
     """Say whether the newest sample of a series was read, failed, or the series has ended."""
-    b = bits[row[OFFSET] + _column(row, last) * row[WIDTH] + s]
+    b = bits[row[OFFSET] + column_of(row, last) * row[WIDTH] + s]
     if b == FAILED_BITS:
         return READ_FAILED
     if b == ABSENT_BITS:
         return GONE
     return OK
+
+
+@inner
+def _last_value(values: F64, bits: I64, row: I64, s: int, last: int) -> float:
+    """Return the newest sample that a series has up to a column. It must have one."""
+    ordinal = last
+    while True:
+        at = row[OFFSET] + column_of(row, ordinal) * row[WIDTH] + s
+        if bits[at] not in (ABSENT_BITS, FAILED_BITS):
+            return float(values[at])
+        ordinal -= 1
 
 
 @inner
@@ -109,6 +122,7 @@ def _extrapolated_series(
     per_second: bool,
 ) -> tuple[float, int]:
     """Compute one series sample by sample: gaps, a late start, an early end, resets."""
+    newest = GONE if last < first else newest_state(bits, row, s, last)
     n = 0
     first_ms = 0
     last_ms = 0
@@ -116,7 +130,7 @@ def _extrapolated_series(
     previous = 0.0
     delta = 0.0
     for ordinal in range(first, last + 1):
-        c = _column(row, ordinal)
+        c = column_of(row, ordinal)
         b = bits[row[OFFSET] + c * row[WIDTH] + s]
         if b in (ABSENT_BITS, FAILED_BITS):
             continue
@@ -127,16 +141,16 @@ def _extrapolated_series(
         if n == 0:
             first_ms = last_ms
             first_value = v
+            # The difference first, then what was before each reset: in this order the sum is Prometheus' to the bit.
+            delta = _last_value(values, bits, row, s, last) - v
         elif counter and v < previous:
             delta += previous
         previous = v
         n += 1
-    newest = GONE if last < first else _newest_state(bits, row, s, last)
     if newest == READ_FAILED:
         return 0.0, READ_FAILED
     if n < 2:
         return 0.0, GONE if newest == GONE else TOO_FEW
-    delta += previous - first_value
     span, to_start, to_end = _edges(first_ms, last_ms, n, end_ms, window_ms)
     if counter and delta > 0 and first_value >= 0:
         to_start = min(to_start, span * (first_value / delta))
@@ -196,13 +210,13 @@ def extrapolated(
     for k in range(ids.size):
         row = rows[ids[k]]
         size = row[SIZE]
-        first, last = _window(times, row, end_ms[k], window_ms)
+        first, last = window_of(times, row, end_ms[k], window_ms)
         check_from = NEVER
         if last > first:
-            a = row[OFFSET] + _column(row, first) * row[WIDTH]
-            b = row[OFFSET] + _column(row, last) * row[WIDTH]
-            first_ms = times[row[TIMES] + _column(row, first)]
-            last_ms = times[row[TIMES] + _column(row, last)]
+            a = row[OFFSET] + column_of(row, first) * row[WIDTH]
+            b = row[OFFSET] + column_of(row, last) * row[WIDTH]
+            first_ms = times[row[TIMES] + column_of(row, first)]
+            last_ms = times[row[TIMES] + column_of(row, last)]
             span, to_start, to_end = _edges(first_ms, last_ms, last - first + 1, end_ms[k], window_ms)
             scale = 1000.0 / window_ms if per_second else 1.0
             _extrapolated_regular(
@@ -217,72 +231,6 @@ def extrapolated(
                         values, bits, times, row, s, first, last, end_ms[k], window_ms, counter, per_second
                     )
         at += size
-
-
-@inner
-def _kahan(x: float, total: float, lost: float) -> tuple[float, float]:
-    """Add x to a sum with its running compensation (Neumaier)."""
-    t = total + x
-    if abs(total) >= abs(x):
-        lost += (total - t) + x
-    else:
-        lost += (x - t) + total
-    return t, lost
-
-
-@inner
-def _over_time_series(values: F64, bits: I64, row: I64, s: int, first: int, last: int, op: int) -> tuple[float, int]:
-    """Fold the samples of one series."""
-    n = 0
-    total = 0.0
-    lost = 0.0
-    mean = 0.0
-    low = np.inf
-    high = -np.inf
-    v = 0.0
-    for ordinal in range(first, last + 1):
-        at = row[OFFSET] + _column(row, ordinal) * row[WIDTH] + s
-        if bits[at] in (ABSENT_BITS, FAILED_BITS):
-            continue
-        v = values[at]
-        if not np.isfinite(v):
-            return 0.0, NOT_FINITE
-        n += 1
-        total, lost = _kahan(v, total, lost)
-        mean += v / n - mean / n  # only needed where the sum overflows
-        low = min(low, v)
-        high = max(high, v)
-    newest = GONE if last < first else _newest_state(bits, row, s, last)
-    if newest == READ_FAILED:
-        return 0.0, READ_FAILED
-    if n == 0:
-        return 0.0, GONE if newest == GONE else TOO_FEW
-    if op == SUM:
-        return total + lost, OK
-    if op == AVG:
-        return (total / n + lost / n if np.isfinite(total) else mean), OK
-    if op == MIN:
-        return low, OK
-    if op == MAX:
-        return high, OK
-    return v, OK
-
-
-@kernel(_F64, _I64, _I64, _ROWS, _I64, _I64, types.int64, types.int64, _F64, _U8)
-def over_time(
-    values: F64, bits: I64, times: I64, rows: I64, ids: I64, end_ms: I64, window_ms: int, op: int, out: F64, state: U8
-) -> None:
-    """sum, avg, min, max or last over the samples of every series of some blocks.
-
-    Arguments as in `extrapolated`; `op` is SUM, AVG, MIN, MAX or LAST. One sample in the window is enough.
-    """
-    at = 0
-    for k in range(ids.size):
-        row = rows[ids[k]]
-        first, last = _window(times, row, end_ms[k], window_ms)
-        for s in range(row[SIZE]):
-            out[at], state[at] = _over_time_series(values, bits, row, s, first, last, op)
-            at += 1
 
 
 @kernel(_F64, _I64, _ROWS, _I64, _F64, _U8)
@@ -318,6 +266,7 @@ def fold(value: F64, state: U8, group: I32, op: int, out: F64, members: I64, unk
         members: Filled: how many series were folded, shape (groups,).
         unknown: Filled: the index of the first series that is neither OK nor GONE, or -1; shape (groups,).
     """
+    lost = np.zeros(out.size)
     for g in range(out.size):
         out[g] = np.inf if op == MIN else (-np.inf if op == MAX else 0.0)
         members[g] = 0
@@ -336,10 +285,16 @@ def fold(value: F64, state: U8, group: I32, op: int, out: F64, members: I64, unk
         elif op == MAX:
             out[g] = max(out[g], value[i])
         else:
-            out[g] += value[i]
+            # Kahan's sum without a branch (Knuth's two-sum): the error of an addition, exactly.
+            total = out[g] + value[i]
+            added = total - out[g]
+            lost[g] += (out[g] - (total - added)) + (value[i] - added)
+            out[g] = total
     for g in range(out.size):
-        if op == AVG and members[g] > 0:
-            out[g] /= members[g]
+        if op == SUM:
+            out[g] += lost[g]
+        elif op == AVG and members[g] > 0:
+            out[g] = out[g] / members[g] + lost[g] / members[g]
         elif op == COUNT_OF:
             out[g] = members[g]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -21,13 +21,32 @@ class Function(StrEnum):
     MIN_OVER_TIME = "min_over_time"
     SUM_OVER_TIME = "sum_over_time"
     LAST_OVER_TIME = "last_over_time"
+    PRESENT_OVER_TIME = "present_over_time"
+    STDDEV_OVER_TIME = "stddev_over_time"
+    QUANTILE_OVER_TIME = "quantile_over_time"
+    CHANGES = "changes"
+    RESETS = "resets"
+    IDELTA = "idelta"
+    IRATE = "irate"
+    DERIV = "deriv"
+    PREDICT_LINEAR = "predict_linear"
+    HISTOGRAM_QUANTILE = "histogram_quantile"
 
 
-EXTRAPOLATED = frozenset({Function.RATE, Function.INCREASE, Function.DELTA})
-"""Functions that need two samples in the window and extrapolate to its edges."""
+EXTRAPOLATED = frozenset({Function.RATE, Function.INCREASE, Function.DELTA, Function.HISTOGRAM_QUANTILE})
+"""Functions that extrapolate to the window's edges; a histogram's quantile is that of its buckets' rates."""
 
-COUNTER = frozenset({Function.RATE, Function.INCREASE})
-"""Functions for counters: a drop is a reset."""
+TWO_SAMPLES = EXTRAPOLATED | {Function.IDELTA, Function.IRATE, Function.DERIV, Function.PREDICT_LINEAR}
+"""Functions that need two samples in the window; the others need one."""
+
+COUNTER = frozenset({Function.RATE, Function.INCREASE, Function.HISTOGRAM_QUANTILE})
+"""Extrapolating functions for counters: a drop is a reset."""
+
+FROM_ZERO = COUNTER | {Function.IRATE}
+"""Functions that can count from zero."""
+
+QUANTILES = frozenset({Function.QUANTILE_OVER_TIME, Function.HISTOGRAM_QUANTILE})
+"""Functions of a quantile."""
 
 
 class CounterStart(StrEnum):
@@ -49,11 +68,21 @@ class AggregateOp(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A function and, for every function but `value`, the window it looks at: left-open, (t - window, t]."""
+    """A function and what it needs.
+
+    Args:
+        function: From samples to a number.
+        window_ms: For every function but `value`: how far back it looks, left-open, (t - window, t].
+        counter_start: For counters: what a new series counts from.
+        quantile: For quantile_over_time and histogram_quantile, in [0, 1].
+        ahead_ms: For predict_linear: how long after t.
+    """
 
     function: Function = Function.VALUE
     window_ms: int | None = None
     counter_start: CounterStart = CounterStart.FIRST
+    quantile: float | None = None
+    ahead_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +111,8 @@ class MetricRule:
         source_id: Identity of what is read: two rules with the same one read the same series.
         interval_ms: How often each target is read.
         targets: The targets that together are the whole: `Batch.target` names one of them.
+        waiting: Why the targets are not known, or must not be read; "": they are known.
+        listed: Whether that is the last word for now; False while an answer is still on its way.
         signal: From samples to one number a series.
         aggregate: From series to items; None: one item a series.
         guard: Bounds of an item.
@@ -101,6 +132,8 @@ class MetricRule:
     max_age_ms: int = 60_000
     min_coverage: float = 1.0
     max_series: int = 10_000
+    waiting: str = ""
+    listed: bool = True
 
     @property
     def meaning(self) -> tuple[object, ...]:
@@ -115,19 +148,12 @@ def default_max_age_ms(interval_ms: int) -> int:
 
 def problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
     """Yield (path, message) for each relation between fields that does not hold. Durations are in the message."""
-    window_ms = rule.signal.window_ms
-    if rule.signal.function is Function.VALUE:
-        if window_ms is not None:
-            yield "spec.signal.window", "must not be set for function value: it reads the newest sample"
-    elif window_ms is None:
-        yield "spec.signal.window", f"is required for function {rule.signal.function}"
-    elif window_ms < 3 * rule.interval_ms:
-        least = duration_text(3 * rule.interval_ms)
-        yield "spec.signal.window", f"must be at least 3 × spec.interval ({least}), got {duration_text(window_ms)}"
-    if rule.signal.counter_start is CounterStart.ZERO and rule.signal.function not in COUNTER:
+    yield from _window_problems(rule.signal, rule.interval_ms)
+    yield from _signal_problems(rule.signal)
+    if rule.aggregate is not None and rule.signal.function is Function.HISTOGRAM_QUANTILE and "le" in rule.aggregate.by:
         yield (
-            "spec.signal.counterStart",
-            f"must be first for function {rule.signal.function}: zero is for rate and increase",
+            "spec.aggregate.by",
+            "must not hold le for function histogram_quantile: it is what the quantile is made of",
         )
     if rule.max_age_ms < 2 * rule.interval_ms:
         least = duration_text(2 * rule.interval_ms)
@@ -137,6 +163,42 @@ def problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
         )
     if rule.guard.min is not None and rule.guard.max is not None and rule.guard.min > rule.guard.max:
         yield "spec.guard.min", f"must not be above spec.guard.max ({rule.guard.max:g}), got {rule.guard.min:g}"
+
+
+def _window_problems(signal: Signal, interval_ms: int) -> Iterator[tuple[str, str]]:
+    window_ms = signal.window_ms
+    if signal.function is Function.VALUE:
+        if window_ms is not None:
+            yield "spec.signal.window", "must not be set for function value: it reads the newest sample"
+    elif window_ms is None:
+        yield "spec.signal.window", f"is required for function {signal.function}"
+    elif window_ms < 3 * interval_ms:
+        least = duration_text(3 * interval_ms)
+        yield "spec.signal.window", f"must be at least 3 × spec.interval ({least}), got {duration_text(window_ms)}"
+
+
+def _signal_problems(signal: Signal) -> Iterator[tuple[str, str]]:
+    function, quantile = signal.function, signal.quantile
+    if signal.counter_start is CounterStart.ZERO and function not in FROM_ZERO:
+        yield "spec.signal.counterStart", f"must be first for function {function}: zero is for {_listed(FROM_ZERO)}"
+    if function not in QUANTILES:
+        if quantile is not None:
+            yield "spec.signal.quantile", f"must not be set for function {function}: it is for {_listed(QUANTILES)}"
+    elif quantile is None:
+        yield "spec.signal.quantile", f"is required for function {function}: 0.95 is the value that 95 % are below"
+    elif not 0 <= quantile <= 1:
+        yield "spec.signal.quantile", f"must be from 0 to 1, got {quantile:g}"
+    if function is not Function.PREDICT_LINEAR:
+        if signal.ahead_ms is not None:
+            yield "spec.signal.ahead", f"must not be set for function {function}: it is for predict_linear"
+    elif signal.ahead_ms is None:
+        yield "spec.signal.ahead", f"is required for function {function}: how far ahead it looks"
+
+
+def _listed(functions: Collection[Function]) -> str:
+    """Write functions as a person lists them, in the order they are defined in: "rate, increase and irate"."""
+    *rest, last = (function.value for function in Function if function in functions)
+    return f"{', '.join(rest)} and {last}"
 
 
 def duration_text(duration_ms: int) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from scaler import kernels as k
 from scaler.arena import Arena
+from scaler.histograms import Histograms, arrange
 from scaler.model import EMPTY_LAYOUT, F64, I32, I64, Batch, Labels, Layout, MetricRef, Reason, Unknown
 
 
@@ -26,6 +27,7 @@ class TableSpec:
         counter: A drop is a counter reset.
         from_zero: A new series of a target that was read before started at zero then (counterStart: zero).
         by: Labels that name a group; None: each series is its own item.
+        buckets: The series are buckets of histograms, and the groups their cells.
     """
 
     window_ms: int
@@ -33,6 +35,7 @@ class TableSpec:
     counter: bool
     from_zero: bool
     by: tuple[str, ...] | None
+    buckets: bool = False
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Block:
         ended: Slot → when its series was first absent.
         failure: Why the newest read of the whole target failed, while it does.
         last_good_ms: When the target was last read well; None: never.
+        departed: The target is gone, and stays while the window holds samples of it.
     """
 
     row: int
@@ -61,6 +65,7 @@ class Block:
     ended: dict[int, int] = field(default_factory=dict)
     failure: Unknown | None = None
     last_good_ms: int | None = None
+    departed: bool = False
 
 
 @dataclass(slots=True)
@@ -71,7 +76,15 @@ class Table:
     since_ms: int
     blocks: dict[str, Block] = field(default_factory=dict)
     group_index: dict[Labels, int] = field(default_factory=dict)
+    departed: int = 0  # blocks of targets that are gone
     version: int = 0  # grows when a slot, a block or a group comes or goes
+    _histograms: tuple[int, Histograms] | None = None  # of a version
+
+    def histograms(self) -> Histograms:
+        """Return the groups arranged as histograms."""
+        if self._histograms is None or self._histograms[0] != self.version:
+            self._histograms = self.version, arrange(self.group_index)
+        return self._histograms[1]
 
     def group_of(self, labels: Labels) -> int:
         """Return the number of the group these labels fall into, a new one if need be."""
@@ -123,14 +136,29 @@ class SeriesStore:
             for block in table.blocks.values():
                 self.arena.free(block.row)
 
-    def retain(self, ref: MetricRef, targets: Collection[str]) -> None:
-        """Forget the targets of a metric that are not named."""
+    def retain(self, ref: MetricRef, targets: Collection[str], now_ms: int) -> None:
+        """Forget the targets of a metric that are not named, once their samples have left the window.
+
+        What a target did before it left stays true: an increase does not shrink because a pod is gone.
+        """
         table = self.tables.get(ref)
         if table is None:
             return
-        for target in [t for t in table.blocks if t not in targets]:
-            self.arena.free(table.blocks.pop(target).row)
-            table.version += 1
+        for target, block in list(table.blocks.items()):
+            gone = target not in targets
+            if gone != block.departed:
+                block.departed = gone
+                block.problems, block.held, block.failure = {}, {}, None
+        self._forget_departed(table, now_ms)
+
+    def _forget_departed(self, table: Table, now_ms: int) -> None:
+        for target, block in list(table.blocks.items()):
+            in_window = block.last_good_ms is not None and block.last_good_ms > now_ms - table.spec.window_ms
+            if block.departed and not in_window:
+                self.arena.free(block.row)
+                del table.blocks[target]
+                table.version += 1
+        table.departed = sum(block.departed for block in table.blocks.values())
 
     def append(self, batch: Batch) -> bool:
         """Take in a batch.
@@ -158,6 +186,8 @@ class SeriesStore:
             self._note_problems(block, batch, column=None)
             return True
         self._add_column(table, block, batch)
+        if table.departed:
+            self._forget_departed(table, batch.time_ms)
         return True
 
     def _adopt(self, table: Table, block: Block, batch: Batch) -> None:

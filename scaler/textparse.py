@@ -1,4 +1,4 @@
-"""Prometheus text exposition 0.0.4 to columns: the series of the wanted metrics, in order, and their values."""
+"""Prometheus text and OpenMetrics to columns: the series of the wanted metrics, in order, and their values."""
 
 from __future__ import annotations
 
@@ -6,38 +6,55 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from scaler import textscan
+from scaler import textindex, textlex, textscan
 from scaler.model import F64, I64, U8, Labels
 
 _MESSAGES = {
-    textscan.METRIC_NAME: "expected a metric name",
-    textscan.LABEL_NAME: "expected a label name or '}'",
-    textscan.EQUALS: "expected '=' after label name",
-    textscan.QUOTE: "expected '\"' before label value",
-    textscan.ESCAPE: 'unknown escape in label value: only \\\\, \\" and \\n are allowed',
-    textscan.UNCLOSED: "label value is not closed on its line",
-    textscan.COMMA: "expected ',' or '}' after label value",
-    textscan.UTF8: "not valid UTF-8",
-    textscan.LABEL_TWICE: "label name given twice",
-    textscan.MANY_LABELS: f"more than {textscan.MAX_LABELS} labels",
-    textscan.VALUE: "expected a number",
-    textscan.RANGE: "number out of the range of a float64",
-    textscan.TIMESTAMP: "expected an integer timestamp in milliseconds",
-    textscan.TRAILING: "unexpected text after timestamp",
-    textscan.META_NAME: "expected a metric name after # HELP or # TYPE",
-    textscan.META_TYPE: "expected counter, gauge, histogram, summary or untyped after # TYPE",
-    textscan.CUT: "last line does not end with a line feed: the page may have been cut",
+    textlex.METRIC_NAME: "expected a metric name",
+    textlex.LABEL_NAME: "expected a label name or '}'",
+    textlex.EQUALS: "expected '=' after label name",
+    textlex.QUOTE: "expected '\"' before label value",
+    textlex.ESCAPE: 'unknown escape in quotes: only \\\\, \\" and \\n are allowed',
+    textlex.UNCLOSED: "quotes are not closed on their line",
+    textlex.COMMA: "expected ',' or '}' after label value",
+    textlex.UTF8: "not valid UTF-8",
+    textlex.LABEL_TWICE: "label name given twice",
+    textlex.MANY_LABELS: f"more than {textlex.MAX_LABELS} labels",
+    textlex.VALUE: "expected a number",
+    textlex.RANGE: "number out of the range of a float64",
+    textlex.TIMESTAMP: "expected an integer timestamp in milliseconds",
+    textlex.TRAILING: "unexpected text at the end of the line",
+    textlex.META_NAME: "expected a metric name in the comment",
+    textlex.META_TYPE: "expected counter, gauge, histogram, summary or untyped after # TYPE",
+    textlex.CUT: "last line does not end with a line feed: the page may have been cut",
+    textlex.NAME_TWICE: "metric name given twice",
+    textlex.NAME_EMPTY: "name in quotes is empty",
+    textlex.SPACE: "expected one space",
+    textlex.BLANK_LINE: "blank line, which OpenMetrics does not allow",
+    textlex.COMMENT: "expected # HELP, # TYPE, # UNIT or # EOF, the only comments of OpenMetrics",
+    textlex.META_TYPE_OPEN: "expected counter, gauge, histogram, gaugehistogram, summary, info, stateset or unknown "
+    "after # TYPE",
+    textlex.UNIT: "expected a unit that the metric's name ends with, after '_'",
+    textlex.TIMESTAMP_OPEN: "expected a timestamp in seconds",
+    textlex.EXEMPLAR: "expected an exemplar, # {labels} value",
+    textlex.AFTER_END: "unexpected text after # EOF",
+    textlex.NO_END: "page does not end with # EOF: it may have been cut",
 }
 
-# Both only see lines that the scanner accepted.
-_LABEL = re.compile(rb'([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"')
-_ESCAPED = re.compile(r"\\(.)")
+# All only see text that the scanner accepted.
+_QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_LABEL = re.compile(rf"(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_QUOTED})[ \t]*(?:=[ \t]*{_QUOTED})?", re.DOTALL)
+_ESCAPED = re.compile(r'\\([\\n"])')
 
 _FIRST_LINES = 64
+_BYTES_A_LINE = 40  # most lines are longer; where they are not, room is made once more
+
+# Nobody outside can know it, so nobody can write labels that all land in one place of a hash table.
+_SEED = hash(b"spillway") | 1
 
 
 class ParseError(Exception):
@@ -58,21 +75,37 @@ class TooManySeriesError(Exception):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class PageLayout:
-    """The wanted series of a page, compared by identity.
+    """The wanted series of a page, compared by identity. What they are called is decoded when asked for.
 
     Args:
-        names: Their metric names.
-        series: Their labels without `__name__` and without empty values: to Prometheus an empty label is an absent one.
+        origins: Where each series was in the layout of the page before; -1: nowhere. Shape (len,).
+        texts: What the series were written as, up to their values, one after another and a line feed at the end.
+        text_at: Series i is texts[text_at[i] : text_at[i + 1]]; shape (len + 1,).
     """
 
-    names: tuple[str, ...]
-    series: tuple[Labels, ...]
+    origins: I64
+    texts: U8 = field(repr=False)
+    text_at: I64 = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.series)
+        return len(self.origins)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metric names, decoded at each call."""
+        return tuple(self.series_at(i)[0] for i in range(len(self)))
 
-_NOTHING = PageLayout((), ())
+    @property
+    def series(self) -> tuple[Labels, ...]:
+        """The labels without `__name__` and without empty values, decoded at each call.
+
+        To Prometheus an empty label is an absent one.
+        """
+        return tuple(self.series_at(i)[1] for i in range(len(self)))
+
+    def series_at(self, index: int) -> tuple[str, Labels]:
+        """Return the name and labels of one series."""
+        return _decode(self.texts[self.text_at[index] : self.text_at[index + 1]].tobytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,111 +116,212 @@ class Page:
     values: F64
 
 
-class TextParser:
-    """Parses one target's page again and again, quickly while its wanted series stay the same.
+@dataclass(slots=True)
+class _Scan:
+    """What `textscan.scan` fills for one page."""
 
-    Timestamps in a page are ignored. Not to be used by two threads at a time; the heavy part runs without the GIL.
+    values: F64
+    seen: I64
+    fresh: I64
+    fresh_values: F64
+    trail: I64
+    state: I64
+    given: F64
+
+
+_NO_BYTES = np.frombuffer(b"\n", np.uint8)
+_NO_INDEX = np.empty(0, np.int64)
+
+
+class TextParser:
+    """Parses one target's page again and again, quickly while its lines stay the same.
+
+    Timestamps and exemplars are checked and ignored. Not to be used by two threads at a time; the heavy part runs
+    without the GIL. What is remembered from one page to the next: the texts of the wanted series, and 8 bytes a line.
 
     Args:
         names: The metric names to bring out; histograms and summaries by the names of their lines (`…_bucket`).
-        max_series: A page with more wanted series is refused.
+        max_series: A page with more wanted series is refused; at most 1,000,000.
     """
 
     def __init__(self, names: Iterable[str], max_series: int) -> None:
-        encoded = sorted({name.encode() for name in names})
-        self._names, self._names_at = _joined(encoded)
+        self._names, self._names_at = _joined(sorted({_escaped(name).encode() for name in names}))
         self._table = _name_table(self._names, self._names_at)
         self._max_series = max_series
-        self._layout = _NOTHING
-        self._known, self._known_at = _joined([])
-        self._order: I64 | None = None  # line of last time → its series, where the two differ
+        self._openmetrics = False
+        self._layout = PageLayout(np.empty(0, np.int64), _NO_BYTES, np.zeros(1, np.int64))
+        self._texts, self._text_at = self._layout.texts, self._layout.text_at  # as last written
+        self._identities = np.empty(0, np.int64)
+        self._sequence = np.empty(0, np.int64)
+        # Made when lines have moved, and only kept while they do.
+        self._index = self._places = _NO_INDEX
 
-    def parse(self, page: bytes | bytearray | memoryview) -> Page:
+    def parse(self, page: bytes | bytearray | memoryview, *, openmetrics: bool = False) -> Page:
         """Check every line of a page and return its wanted series.
 
+        Args:
+            page: Prometheus text 0.0.4 or 1.0.0.
+            openmetrics: It is OpenMetrics 1.0.0 or 0.0.1.
+
         Returns: The layout is the very object of the last page while the set of wanted series is the same, in
-            whatever order the page has them.
+            whatever order and spelling the page has them.
+
         Raises:
-            ParseError: The page is not valid text, or gives a wanted series twice.
+            ParseError: The page is not valid, is cut short, or gives a wanted series twice.
             TooManySeriesError: More wanted series than allowed.
         """
         view = memoryview(page).toreadonly()
-        if not view:
-            return self._accept(view, np.empty((0, 3), np.int64), np.empty(0))
-        lines, values, expected = self._scan(view)
-        for line in np.flatnonzero(lines[:, 2] >= 0).tolist():
-            values[line] = _exact(view, *lines[line, 1:].tolist())
-        if expected == len(values) == len(self._layout):
-            return Page(self._layout, self._placed(values))
-        return self._accept(view, lines, values)
+        if openmetrics and view[-5:] == b"# EOF":
+            view = memoryview(bytes(view) + b"\n")  # the last line feed may be left out
+        if openmetrics is not self._openmetrics:
+            # What one format takes for a line, the other may not.
+            self._sequence, self._openmetrics = np.empty(0, np.int64), openmetrics
+            self._index = self._places = _NO_INDEX
+        if not view and not openmetrics:
+            view = memoryview(b"\n")
+        if not view or view[-1] != ord("\n"):
+            raise _error(view, max(len(view) - 1, 0), textlex.NO_END if openmetrics else textlex.CUT)
+        found = self._scan(view)
+        known, fresh = len(self._layout), int(found.state[textscan.FRESH])
+        if not fresh and found.state[textscan.FOUND] == known:
+            self._follow(found.trail)
+            return Page(self._layout, found.values)
+        return self._resolve(view, found, known)
 
-    def _scan(self, view: memoryview) -> tuple[I64, F64, int]:
-        """Return the wanted lines (see `textscan.scan`), their values, and how many were the ones expected next."""
-        data = np.frombuffer(view, np.uint8)
-        room = min(max(len(self._layout), _FIRST_LINES), self._max_series)
-        lines, values = np.empty((room, 3), np.int64), np.empty(room)
-        state = np.zeros(3, np.int64)
+    def _scan(self, view: memoryview) -> _Scan:
+        """Return what the page holds; `fresh`, `fresh_values` and `trail` have the length they are filled to."""
+        page = np.frombuffer(view, np.uint8)
+        known, lines = len(self._layout), len(self._sequence)
+        # One place more than is allowed, so that one too many is seen.
+        room = min(max(_FIRST_LINES, len(view) // _BYTES_A_LINE if not known else 0), self._max_series + 1)
+        found = _Scan(
+            np.empty(known),
+            np.zeros(known, np.int64),
+            np.empty((room, 3), np.int64),
+            np.empty(room),
+            np.empty(lines + max(_FIRST_LINES, 0 if lines else len(view) // _BYTES_A_LINE), np.int64),
+            np.zeros(textscan.STATE, np.int64),
+            np.empty(1),
+        )
+        found.state[textscan.SEED] = _SEED
+        found.state[textscan.VALUE_AT] = -1
+        wanted = (self._names, self._names_at, self._table)
+        scratch = np.empty(textlex.SPANS, np.int64)
         while True:
-            code = textscan.scan(
-                data, self._names, self._names_at, self._table, self._known, self._known_at, lines, values, state
-            )
+            expected = (self._texts, self._text_at, self._sequence, self._places, self._index)
+            out = (found.values, found.seen, found.fresh, found.fresh_values, found.trail, found.state, found.given)
+            code = textscan.scan(page, self._openmetrics, *wanted, *expected, *out, scratch)
             if code < 0:
-                position, kind = divmod(-code, textscan.CODES)
-                raise _error(view, position, _MESSAGES[kind])
-            count = int(state[1])
-            if code == textscan.DONE:
-                return lines[:count], values if count == room else values[:count].copy(), int(state[2])
-            if room == self._max_series:
-                raise TooManySeriesError(room)
-            room = min(4 * room, self._max_series)
-            more = room - count
-            lines = np.concatenate((lines, np.empty((more, 3), np.int64)))
-            values = np.concatenate((values, np.empty(more)))
+                raise self._failure(view, code, found)
+            if code == textscan.INEXACT:
+                found.given[0] = _exact(view, *found.state[[textscan.VALUE_AT, textscan.VALUE_END]].tolist())
+            elif code == textscan.NO_INDEX:
+                self._make_index()
+            else:
+                lines, fresh = int(found.state[textscan.LINES]), int(found.state[textscan.FRESH])
+                if fresh > self._max_series or (code == textscan.DONE and self._too_many(found)):
+                    raise TooManySeriesError(self._max_series)
+                if code == textscan.DONE:
+                    found.fresh, found.fresh_values = found.fresh[:fresh], found.fresh_values[:fresh]
+                    found.trail = found.trail[:lines]
+                    return found
+                found.trail = _grown(found.trail, lines)
+                if fresh == len(found.fresh):
+                    found.fresh, found.fresh_values = _grown(found.fresh, fresh), _grown(found.fresh_values, fresh)
 
-    def _placed(self, values: F64) -> F64:
-        if self._order is None:
-            return values
-        placed = np.empty_like(values)
-        placed[self._order] = values
-        return placed
+    def _too_many(self, found: _Scan) -> bool:
+        return bool(found.state[textscan.FOUND] + found.state[textscan.FRESH] > self._max_series)
 
-    def _accept(self, view: memoryview, lines: I64, values: F64) -> Page:
-        """Find each line's series, keep the layout if they are the same set, and expect these lines next time."""
-        old = self._layout
-        by_prefix = self._by_prefix()
-        by_series: dict[tuple[str, Labels], int] = {}
-        keys = list(zip(old.names, old.series, strict=True))
-        prefixes: list[bytes] = []
-        order: list[int] = []
-        line_of: dict[int, int] = {}
-        for line, (start, value_at) in enumerate(lines[:, :2].tolist()):
-            prefix = bytes(view[start:value_at])
-            series = by_prefix.get(prefix)
-            if series is None:
-                by_series = by_series or {key: index for index, key in enumerate(keys)}
-                key = _decode(prefix)
-                series = by_series.setdefault(key, len(keys))
-                if series == len(keys):
-                    keys.append(key)
-            if series in line_of:
-                first = _line_number(view, lines[line_of[series]].item(0))
-                raise _error(view, start, f"series given twice, first in line {first}")
-            line_of[series] = line
-            prefixes.append(prefix)
-            order.append(series)
-        if len(order) != len(old) or len(keys) != len(old):
-            names, labels = [keys[series][0] for series in order], [keys[series][1] for series in order]
-            self._layout = PageLayout(tuple(names), tuple(labels))
-            order = list(range(len(order)))
-        self._known, self._known_at = _joined(prefixes)
-        self._order = None if order == list(range(len(order))) else np.array(order, np.int64)
-        return Page(self._layout, self._placed(values))
+    def _make_index(self) -> None:
+        known = len(self._layout)
+        self._index = np.zeros(_slots(known), np.int64)
+        textindex.index_texts(self._texts, self._text_at, _SEED, self._index)
+        self._places = np.zeros(known, np.int64)
+        lines = np.flatnonzero(self._sequence >= 0)
+        self._places[self._sequence[lines]] = lines
 
-    def _by_prefix(self) -> dict[bytes, int]:
-        """Return what the lines of last time began with → their series. Built when needed: it is large."""
-        blob, ends = self._known.tobytes(), self._known_at.tolist()
-        order: Sequence[int] = range(len(self._layout)) if self._order is None else self._order.tolist()
-        return {blob[ends[line] : ends[line + 1]]: series for line, series in enumerate(order)}
+    def _follow(self, trail: I64) -> None:
+        """Expect the lines of the page that was read, whose series are those known."""
+        if np.array_equal(trail, self._sequence):
+            self._index = self._places = _NO_INDEX
+            return
+        self._sequence = trail.copy()
+        if len(self._places):
+            lines = np.flatnonzero(trail >= 0)
+            self._places[trail[lines]] = lines
+
+    def _resolve(self, view: memoryview, found: _Scan, known: int) -> Page:
+        """Take in samples that were not expected, by text at least, and the absence of others."""
+        page = np.frombuffer(view, np.uint8)
+        count = len(found.fresh)
+        matched = np.empty(count, np.int64)
+        table = np.zeros(_slots(known + count), np.int64)
+        textindex.index_identities(self._identities, table)
+        code = textindex.resolve(
+            *(page, self._openmetrics, found.fresh, self._texts, self._text_at, found.fresh_values),
+            *(found.seen, found.values, table, matched, found.state, np.empty(textlex.SPANS, np.int64)),
+            np.empty(textlex.SPANS, np.int64),
+        )
+        if code < 0:
+            raise self._failure(view, code, found)
+        respelled = np.flatnonzero(matched >= 0)
+        trail = found.trail.copy()
+        lines = np.flatnonzero(trail >= 0)
+        written = trail[lines]  # which text each wanted line has
+        series = written.copy()  # which known series it is, or a number from `known` on
+        late = np.flatnonzero(series >= known)
+        series[late] = np.where(matched >= 0, matched, known + np.arange(count))[series[late] - known]
+        if len(series) == known and len(respelled) == count:
+            order = np.arange(known)
+            order[matched] = known + np.arange(count)
+            self._take(page, found, order)
+            trail[lines] = series
+            self._index = self._places = _NO_INDEX
+            self._sequence = trail
+            return Page(self._layout, found.values)
+        if len(series) > self._max_series:
+            raise TooManySeriesError(self._max_series)
+        values = np.concatenate((found.values, found.fresh_values))[series]
+        identities = np.concatenate((self._identities, found.fresh[:, 2]))[series]
+        self._take(page, found, written)
+        self._identities = identities
+        trail[lines] = np.arange(len(series))
+        self._index = self._places = _NO_INDEX
+        self._sequence = trail
+        self._layout = PageLayout(np.where(series < known, series, -1), self._texts, self._text_at)
+        return Page(self._layout, values)
+
+    def _take(self, page: U8, found: _Scan, order: I64) -> None:
+        """Keep these texts: known ones, and from len(known) on those of fresh samples."""
+        lengths = np.concatenate((np.diff(self._text_at), found.fresh[:, 1] - found.fresh[:, 0]))[order]
+        at = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(lengths, out=at[1:])
+        texts = np.empty(at[-1] + 1, np.uint8)
+        texts[-1] = ord("\n")
+        textindex.gather(page, found.fresh, self._texts, self._text_at, order, at, texts)
+        texts.flags.writeable = False
+        self._texts, self._text_at = texts, at
+
+    def _failure(self, view: memoryview, code: int, found: _Scan) -> ParseError:
+        position, kind = divmod(-code, textlex.CODES)
+        if kind != textlex.SERIES_TWICE:
+            return _error(view, position, kind)
+        series, known = int(found.state[textscan.SERIES]), len(self._layout)
+        first = int(found.seen[series]) - 1 if series < known else int(found.fresh[series - known, 0])
+        first_line, line = sorted((_line_number(view, first), _line_number(view, position)))
+        position = max(first, position)
+        return ParseError(line, _column(view, position), f"series given twice, first in line {first_line}")
+
+
+def _grown(array: F64 | I64, used: int) -> F64 | I64:
+    grown = np.empty((4 * len(array), *array.shape[1:]), array.dtype)
+    grown[:used] = array[:used]
+    return grown
+
+
+def _slots(count: int) -> int:
+    """Return the length of a hash table for so many, at most half full."""
+    return int(4 << count.bit_length()) // 2
 
 
 def _joined(parts: Sequence[bytes]) -> tuple[U8, I64]:
@@ -214,27 +348,42 @@ def _exact(view: memoryview, start: int, end: int) -> float:
     """Convert a value the scanner left to us: a decimal number by its syntax."""
     value = float(bytes(view[start:end]))
     if math.isinf(value):
-        raise _error(view, start, _MESSAGES[textscan.RANGE])
+        raise _error(view, start, textlex.RANGE)
     return value
 
 
-def _decode(prefix: bytes) -> tuple[str, Labels]:
-    """Return the name and labels of a line that the scanner accepted, from its text before the value."""
-    name, _, inside = prefix.partition(b"{")
+def _decode(text: bytes) -> tuple[str, Labels]:
+    """Return the name and labels of a sample that the scanner accepted, from its text before the value."""
+    name, _, inside = text.decode().partition("{")
+    name = name.rstrip(" \t")
     labels = []
     for match in _LABEL.finditer(inside):
-        text = match[2].decode()
-        if "\\" in text:
-            text = _ESCAPED.sub(lambda escape: "\n" if escape[1] == "n" else escape[1], text)
-        if text:
-            labels.append((sys.intern(match[1].decode()), text))
-    return sys.intern(name.rstrip(b" \t").decode()), tuple(sorted(labels))
+        plain, quoted, value = match.groups()
+        key = plain or _unescaped(quoted)
+        if value is None:
+            name = key
+        elif value:
+            labels.append((sys.intern(key), _unescaped(value)))
+    return sys.intern(name), tuple(sorted(labels))
+
+
+def _unescaped(text: str) -> str:
+    if "\\" not in text:
+        return text
+    return _ESCAPED.sub(lambda escape: "\n" if escape[1] == "n" else escape[1], text)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _line_number(view: memoryview, position: int) -> int:
     return bytes(view[:position]).count(b"\n") + 1
 
 
-def _error(view: memoryview, position: int, message: str) -> ParseError:
-    column = position - bytes(view[:position]).rfind(b"\n")
-    return ParseError(_line_number(view, position), column, message)
+def _column(view: memoryview, position: int) -> int:
+    return position - bytes(view[:position]).rfind(b"\n")
+
+
+def _error(view: memoryview, position: int, code: int) -> ParseError:
+    return ParseError(_line_number(view, position), _column(view, position), _MESSAGES[code])

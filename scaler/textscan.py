@@ -1,12 +1,9 @@
-"""Scan pages of Prometheus text exposition 0.0.4: every line is checked, wanted lines are brought out.
+"""Scan pages of Prometheus text and of OpenMetrics: every line is checked, wanted samples are brought out.
 
-One pass over the bytes. A line whose beginning equals the one expected next (the page of last time, wanted lines only)
-costs a comparison and its value; every other line is read token by token. A value is converted here where float64
-arithmetic is exact and left to the caller otherwise.
-
-What is accepted is what Prometheus accepts (model/textparse/promlex.l, promparse.go and Go's strconv.ParseFloat), less
-what the format's text forbids: labels without a comma between them, line feeds and unknown escapes in label values.
-Names in quotes belong to version 1.0.0 of the format and are refused.
+One pass over the bytes. Of each line of the last page something is remembered: of a wanted sample its text up to the
+value, of any other line a word, the length and a hash of that text. A line that is the one expected next costs a
+comparison and its value. Any other line with a wanted name is looked up among the known texts; only what is not found
+is read word by word. So a line that was inserted, dropped or moved costs no more than itself.
 """
 
 from __future__ import annotations
@@ -16,488 +13,416 @@ from typing import Final
 import numba
 import numpy as np
 
-from scaler.jit import inner, kernel
+from scaler import textlex as lex
+from scaler.decimals import OUT_OF_RANGE, number
+from scaler.jit import inlined, inner, kernel
 from scaler.model import F64, I64, U8
+from scaler.simd import WIDTH, byte_at, closings, data_of, last_bit, newlines, word_at
 
 DONE: Final = 0
 FULL: Final = 1
+INEXACT: Final = 2
+NO_INDEX: Final = 3
 
-# A failure is one negative number: -(position × CODES + code).
-CODES: Final = 64
-(
-    METRIC_NAME,
-    LABEL_NAME,
-    EQUALS,
-    QUOTE,
-    ESCAPE,
-    UNCLOSED,
-    COMMA,
-    UTF8,
-    LABEL_TWICE,
-    MANY_LABELS,
-    VALUE,
-    RANGE,
-    TIMESTAMP,
-    TRAILING,
-    META_NAME,
-    META_TYPE,
-    CUT,
-) = range(1, 18)
+POSITION, LINES, FRESH, CURSOR, FOUND, VALUE_AT, VALUE_END, SERIES, SEED = range(9)
+STATE: Final = 9
 
-MAX_LABELS: Final = 256
-MAX_EXACT_DIGITS: Final = 18
-_MAX_EXACT: Final = 1 << 53
-_MAX_POWER: Final = 22
-_POWERS: Final[F64] = np.array([float(f"1e{power}") for power in range(_MAX_POWER + 1)])
-_MAX_EXPONENT: Final = 308
-_MAX_HEAD: Final = 179_769_313_486_231_580  # the first 18 digits of the least number that rounds to infinity
-_EXPONENT_CAP: Final = 1 << 40
+NEVER: Final = -1 << 63
+"""The word of a line that is always read: it is too long for one, or the last of OpenMetrics."""
+_LENGTH_BITS: Final = 16
+_LENGTH: Final = (1 << _LENGTH_BITS) - 1
+_WHOLE: Final = 1 << _LENGTH_BITS
+_HASHED: Final = ~(2 * _WHOLE - 1)
+
+SERIES_BITS: Final = 22
+SERIES_MASK: Final = (1 << SERIES_BITS) - 1
+_AHEAD: Final = 2  # lines of the last page that are tried: the one expected, and the next if that one is gone
+
+_LF, _SPACE, _HASH, _MINUS, _ZERO, _NINE, _OPEN, _CLOSE = b"\n #-09{}"
 _MAX_TIMESTAMP_HEAD: Final = (2**63 - 1) // 10
-
-_TAB, _LF, _SPACE, _QUOTE, _HASH, _PLUS, _COMMA, _MINUS, _DOT, _ZERO, _NINE, _EQUALS, _BACKSLASH = b'\t\n "#+,-.09=\\'
-_LOWER_E, _LOWER_N, _OPEN, _CLOSE = b"en{}"
-_BLOCK: Final = 32
-
-_METRIC_START, _METRIC, _LABEL_START, _LABEL, _END, _SPECIAL = 1, 2, 4, 8, 16, 32
-
-
-def _classes() -> U8:
-    table = np.zeros(256, np.uint8)
-    for byte in range(128):
-        letter = chr(byte).isalpha() or chr(byte) == "_"
-        digit = chr(byte).isdigit()
-        if letter or chr(byte) == ":":
-            table[byte] |= _METRIC_START | _METRIC
-        if letter:
-            table[byte] |= _LABEL_START | _LABEL
-        if digit:
-            table[byte] |= _METRIC | _LABEL
-    table[[_TAB, _LF, _SPACE]] |= _END
-    table[[_LF, _QUOTE, _BACKSLASH]] |= _SPECIAL  # in a label value
-    table[0x80:] |= _SPECIAL
-    return table
-
-
-_CLASS: Final = _classes()
-_META: Final[U8] = np.frombuffer(b"HELPTYPE", np.uint8)
-_META_AT: Final[I64] = np.array([0, 4, 8])
-_TYPES: Final[U8] = np.frombuffer(b"countergaugehistogramsummaryuntyped", np.uint8)
-_TYPES_AT: Final[I64] = np.array([0, 7, 12, 21, 28, 35])
-_NAN: Final[U8] = np.frombuffer(b"nan", np.uint8)
-_INF: Final[U8] = np.frombuffer(b"inf", np.uint8)
-_INFINITY: Final[U8] = np.frombuffer(b"infinity", np.uint8)
+_NAME_SEED: Final = 1  # the names are ours, and their table is sparse
 
 _BYTES = numba.types.Array(numba.uint8, 1, "C", readonly=True)
 _INTS = numba.int64[::1]
+_FLOATS = numba.float64[::1]
 
 
-@inner
-def _blank(page: U8, pos: int) -> int:
-    """Return the position of the first byte that is neither space nor tab."""
-    while page[pos] == _SPACE or page[pos] == _TAB:
-        pos += 1
-    return pos
+@kernel(_BYTES, numba.int64, numba.int64, numba.int64)
+def name_slot(names: U8, start: int, end: int, slots: int) -> int:
+    """Return where in a table of `slots` (a power of two) the search for the name names[start:end] begins."""
+    return lex.hash_of(data_of(names), start, end, _NAME_SEED) & (slots - 1)
 
 
-@inner
-def _line_end(page: U8, pos: int) -> int:
-    """Return the position of the next line feed; there is one."""
-    end = len(page)
-    while pos + _BLOCK <= end:
-        found = False
-        for byte in page[pos : pos + _BLOCK]:  # without an early exit, so that it becomes vector code
-            found |= byte == _LF
-        if found:
-            break
-        pos += _BLOCK
-    while page[pos] != _LF:
-        pos += 1
-    return pos
-
-
-@inner
-def _same(page: U8, pos: int, blob: U8, start: int, end: int) -> bool:
-    """Tell whether page[pos:] begins with blob[start:end], which holds no line feed."""
-    while start < end:
-        if page[pos] != blob[start]:  # the line feed that ends the page ends the loop
-            return False
-        pos += 1
-        start += 1
-    return True
-
-
-@inner
-def _invalid_utf8(page: U8, pos: int, end: int) -> int:
-    """Return where the first sequence that is not UTF-8 (RFC 3629) starts in page[pos:end], or -1."""
-    while pos < end:
-        lead = page[pos]
-        if lead < 0x80:
-            pos += 1
-            continue
-        low, high = 0x80, 0xBF  # of the second byte: no overlong form, no surrogate, nothing above U+10FFFF
-        if 0xC2 <= lead <= 0xDF:
-            more = 1
-        elif 0xE0 <= lead <= 0xEF:
-            more = 2
-            if lead == 0xE0:
-                low = 0xA0
-            elif lead == 0xED:
-                high = 0x9F
-        elif 0xF0 <= lead <= 0xF4:
-            more = 3
-            if lead == 0xF0:
-                low = 0x90
-            elif lead == 0xF4:
-                high = 0x8F
-        else:
-            return pos
-        if pos + more >= end or page[pos + 1] < low or page[pos + 1] > high:
-            return pos
-        for i in range(2, more + 1):
-            if page[pos + i] < 0x80 or page[pos + i] > 0xBF:
-                return pos
-        pos += more + 1
-    return -1
-
-
-@inner
-def _label_value(page: U8, pos: int) -> int:
-    """Return the position after the closing quote; `pos` is after the opening one."""
-    start = pos
-    ascii_only = True
-    while True:
-        while not _CLASS[page[pos]] & _SPECIAL:
-            pos += 1
-        byte = page[pos]
-        if byte == _QUOTE:
-            break
-        if byte == _LF:
-            return -((start - 1) * CODES + UNCLOSED)
-        if byte == _BACKSLASH:
-            pos += 1
-            if page[pos] != _BACKSLASH and page[pos] != _QUOTE and page[pos] != _LOWER_N:
-                return -((pos - 1) * CODES + ESCAPE)
-        else:
-            ascii_only = False
-        pos += 1
-    if not ascii_only:
-        bad = _invalid_utf8(page, start, pos)
-        if bad >= 0:
-            return -(bad * CODES + UTF8)
-    return pos + 1
-
-
-@inner
-def _repeated(page: U8, spans: I64, start: int, end: int) -> bool:
-    for i in range(0, len(spans), 2):
-        if spans[i + 1] - spans[i] == end - start and _same(page, start, page, spans[i], spans[i + 1]):
+@inlined
+def _wanted(page: U8, start: int, end: int, names: U8, names_at: I64, table: I64, slots: int) -> bool:
+    slot = lex.hash_of(page, start, end, _NAME_SEED) & (slots - 1)
+    while word_at(table, slot) >= 0:
+        name = word_at(table, slot)
+        at = word_at(names_at, name)
+        if word_at(names_at, name + 1) - at == end - start and lex.same(page, start, names, at, end - start):
             return True
+        slot = (slot + 1) & (slots - 1)
     return False
 
 
-@inner
-def _labels(page: U8, pos: int, spans: I64) -> int:
-    """Return the position after "}"; `pos` is after "{". `spans` is scratch space for MAX_LABELS names."""
-    count = 0
-    seen = 0  # a bit a name: names are compared only where two have the same
-    while True:
-        pos = _blank(page, pos)
-        if page[pos] == _CLOSE:
-            return pos + 1
-        start = pos
-        if not _CLASS[page[pos]] & _LABEL_START:
-            return -(pos * CODES + LABEL_NAME)
-        while _CLASS[page[pos]] & _LABEL:
-            pos += 1
-        bit = 1 << ((pos - start + 7 * int(page[start]) + 5 * int(page[pos - 1])) % 63)
-        if seen & bit and _repeated(page, spans[: 2 * count], start, pos):
-            return -(start * CODES + LABEL_TWICE)
-        if count == MAX_LABELS:
-            return -(start * CODES + MANY_LABELS)
-        seen |= bit
-        spans[2 * count] = start
-        spans[2 * count + 1] = pos
-        count += 1
-        pos = _blank(page, pos)
-        if page[pos] != _EQUALS:
-            return -(pos * CODES + EQUALS)
-        pos = _blank(page, pos + 1)
-        if page[pos] != _QUOTE:
-            return -(pos * CODES + QUOTE)
-        pos = _label_value(page, pos + 1)
-        if pos < 0:
-            return pos
-        pos = _blank(page, pos)
-        if page[pos] == _COMMA:
-            pos += 1
-        elif page[pos] != _CLOSE:
-            return -(pos * CODES + COMMA)
+@inlined
+def _word(page: U8, start: int, end: int, whole: int, seed: int) -> int:
+    """Return what is remembered of page[start:end]: all of a line (`whole` is _WHOLE), or a sample up to its value."""
+    if end - start >= _LENGTH:
+        return NEVER
+    return NEVER | (lex.hash_of(page, start, end, seed) & _HASHED) | whole | (end - start)
 
 
-@inner
-def _word(page: U8, pos: int, word: U8) -> bool:
-    """Tell whether a value is this word, in either case."""
-    for i in range(len(word)):
-        if page[pos + i] | 0x20 != word[i]:  # a line feed is none of the letters, so this stops at it
-            return False
-    return bool(_CLASS[page[pos + len(word)]] & _END)
+@inlined
+def entry_of(text_hash: int, series: int) -> int:
+    """Return what a hash table holds for a series, 0 being free: most of the hash, and the number."""
+    return (text_hash & ~SERIES_MASK) | (series + 1)
 
 
-@inner
-def _special(page: U8, start: int, pos: int) -> tuple[int, float, bool]:
-    """Read NaN, Inf or Infinity at `pos`, where the sign that began at `start` is behind. Like `_number`."""
-    if start == pos and _word(page, pos, _NAN):
-        return pos + 3, np.nan, False
-    value = -np.inf if page[start] == _MINUS else np.inf
-    if _word(page, pos, _INF):
-        return pos + 3, value, False
-    if _word(page, pos, _INFINITY):
-        return pos + 8, value, False
-    return -(start * CODES + VALUE), 0.0, False
+@inlined
+def first_slot(text_hash: int, slots: int) -> int:
+    """Return where in a table of `slots`, a power of two, the search begins."""
+    return (text_hash ^ (text_hash >> 32)) & (slots - 1)
 
 
-@inner
-def _exponent(page: U8, pos: int) -> tuple[int, int]:
-    """Read what follows an "e". Returns: the position after it, -1 without a digit; the exponent, capped."""
-    negative = page[pos] == _MINUS
-    if negative or page[pos] == _PLUS:
-        pos += 1
-    exponent = 0
-    start = pos
-    while _ZERO <= page[pos] <= _NINE:
-        if exponent < _EXPONENT_CAP:
-            exponent = exponent * 10 + (int(page[pos]) - _ZERO)
-        pos += 1
-    return (-1 if pos == start else pos), (-exponent if negative else exponent)
+@inlined
+def _find(page: U8, start: int, end: int, index: I64, slots: int, texts: U8, text_at: I64, seed: int) -> int:
+    """Return the number of the known text page[start:end]; -1 if it is not known."""
+    text_hash = lex.hash_of(page, start, end, seed)
+    slot = first_slot(text_hash, slots)
+    while word_at(index, slot):
+        entry = word_at(index, slot)
+        if (entry ^ text_hash) & ~SERIES_MASK == 0:
+            series = (entry & SERIES_MASK) - 1
+            at = word_at(text_at, series)
+            if word_at(text_at, series + 1) - at == end - start and lex.same(page, start, texts, at, end - start):
+                return series
+        slot = (slot + 1) & (slots - 1)
+    return -1
 
 
-@inner
-def _number(page: U8, start: int) -> tuple[int, float, bool]:
-    """Read a value.
+@inlined
+def _value_at(page: U8, size: int, pos: int) -> int:
+    """Guess where the value of a sample begins, whose name ends at `pos`: after the last brace of the line.
 
-    Returns: The position after it, or a failure; the value; whether it is left to the caller, having too many digits
-        or too large a power of ten for one exact multiplication or division (Clinger, 1990).
+    Only text that has been read word by word before is ever trusted to this.
     """
-    pos = start
-    negative = page[pos] == _MINUS
-    if negative or page[pos] == _PLUS:
+    if byte_at(page, pos) != _OPEN:
+        return lex.blank(page, pos)
+    last = pos
+    while pos + WIDTH <= size:
+        ends = newlines(page, pos)
+        braces = closings(page, pos) & (ends - 1 & ~ends)  # those before the line feed
+        if braces:
+            last = pos + last_bit(braces)
+        if ends:
+            return lex.blank(page, last + 1)
+        pos += WIDTH
+    while byte_at(page, pos) != _LF:
+        if byte_at(page, pos) == _CLOSE:
+            last = pos
         pos += 1
-    head = 0  # the first significant digits
-    digits = 0  # significant ones
-    exponent = 0
-    first = pos
-    point = -1
-    while True:
-        byte = page[pos]
-        if _ZERO <= byte <= _NINE:
-            if digits < MAX_EXACT_DIGITS:
-                head = head * 10 + (int(byte) - _ZERO)
-            else:
-                exponent += 1
-            if head:
-                digits += 1
-        elif byte == _DOT and point < 0:
-            point = pos
-        else:
-            break
-        pos += 1
-    if pos - first - (point >= 0) <= 0:
-        return _special(page, start, pos) if point < 0 else (-(start * CODES + VALUE), 0.0, False)
-    if point >= 0:
-        exponent -= pos - point - 1
-    if page[pos] | 0x20 == _LOWER_E:
-        pos, power = _exponent(page, pos + 1)
-        if pos < 0:
-            return -(start * CODES + VALUE), 0.0, False
-        exponent += power
-    if not _CLASS[page[pos]] & _END:
-        return -(start * CODES + VALUE), 0.0, False
-    kept = min(digits, MAX_EXACT_DIGITS)
-    if head and exponent + kept - 1 >= _MAX_EXPONENT:
-        while kept < MAX_EXACT_DIGITS:
-            head *= 10
-            exponent -= 1
-            kept += 1
-        if exponent + kept - 1 > _MAX_EXPONENT or head > _MAX_HEAD:
-            return -(start * CODES + RANGE), 0.0, False
-        return pos, 0.0, True
-    if head and (digits > MAX_EXACT_DIGITS or head > _MAX_EXACT or abs(exponent) > _MAX_POWER):
-        return pos, 0.0, True
-    value = np.float64(head)
-    if head:
-        value = value * _POWERS[exponent] if exponent >= 0 else value / _POWERS[-exponent]
-    return pos, (-value if negative else value), False
+    return lex.blank(page, last + 1)
 
 
 @inner
-def _rest(page: U8, pos: int) -> int:
-    """Check what may follow a value, a timestamp. Returns: the position of the line feed, or a failure."""
-    pos = _blank(page, pos)
-    if page[pos] == _LF:
+def _head(page: U8, size: int, start: int, pos: int, strict: bool, spans: I64, seed: int) -> tuple[int, int, int, int]:
+    """Read on from `pos`, where the name of the sample at `start` ends, up to its value.
+
+    Args:
+        page: The page, `size` long.
+        size: Its length.
+        start: Where the sample begins.
+        pos: Where its name ends; `start`: it has none before its braces.
+        strict: By OpenMetrics.
+        spans: As for `textlex.labels`.
+        seed: For the hash; 0: none is wanted.
+
+    Returns: Where the value begins, or a failure; where the name begins and ends; a hash of the labels.
+    """
+    named = pos > start
+    name, name_stop, labels = start, pos, 0
+    if not strict:
+        pos = lex.blank(page, pos)
+    if byte_at(page, pos) == _OPEN:
+        pos, _, labels, quoted, quoted_stop = lex.labels(page, size, pos + 1, strict, spans, seed)
+        if pos < 0:
+            return pos, 0, 0, 0
+        if named and quoted >= 0:
+            return lex.failure(quoted - 1, lex.NAME_TWICE), 0, 0, 0
+        if not named:
+            name, name_stop = quoted, quoted_stop
+        if not strict:
+            pos = lex.blank(page, pos)
+    elif pos == name_stop and byte_at(page, pos) != _LF and not (strict and byte_at(page, pos) == _SPACE):
+        return lex.failure(pos, lex.METRIC_NAME), 0, 0, 0
+    if name < 0 or name == name_stop:
+        return lex.failure(start, lex.METRIC_NAME), 0, 0, 0
+    if strict:
+        if byte_at(page, pos) != _SPACE:
+            return lex.failure(pos, lex.SPACE), 0, 0, 0
+        pos += 1
+    return pos, name, name_stop, labels
+
+
+@inner
+def _timestamp(page: U8, pos: int) -> int:
+    """Read what may follow a value in Prometheus text, a time. Returns: where the line feed is, or a failure."""
+    pos = lex.blank(page, pos)
+    if byte_at(page, pos) == _LF:
         return pos
     start = pos
-    negative = page[pos] == _MINUS
+    negative = byte_at(page, pos) == _MINUS
     if negative:
         pos += 1
     first = pos
     head = 0
-    while _ZERO <= page[pos] <= _NINE:
-        digit = int(page[pos]) - _ZERO
+    while _ZERO <= byte_at(page, pos) <= _NINE:
+        digit = byte_at(page, pos) - _ZERO
         if head > _MAX_TIMESTAMP_HEAD or (head == _MAX_TIMESTAMP_HEAD and digit > 7 + negative):
-            return -(start * CODES + TIMESTAMP)
+            return lex.failure(start, lex.TIMESTAMP)
         if head < _MAX_TIMESTAMP_HEAD:
             head = head * 10 + digit
         else:
             head += 1
         pos += 1
-    if pos == first or not _CLASS[page[pos]] & _END:
-        return -(start * CODES + TIMESTAMP)
-    pos = _blank(page, pos)
-    return pos if page[pos] == _LF else -(pos * CODES + TRAILING)
+    if pos == first or not lex.ends_word(page, pos):
+        return lex.failure(start, lex.TIMESTAMP)
+    pos = lex.blank(page, pos)
+    return pos if byte_at(page, pos) == _LF else lex.failure(pos, lex.TRAILING)
 
 
 @inner
-def _comment(page: U8, pos: int) -> int:
-    """Check a line that begins with "#" at `pos`. Returns: the position of its line feed, or a failure."""
-    text = _blank(page, pos + 1)
-    is_help = _same(page, text, _META, _META_AT[0], _META_AT[1])
-    if text == pos + 1 or not (is_help or _same(page, text, _META, _META_AT[1], _META_AT[2])):
-        return _line_end(page, text)
-    name = _blank(page, text + 4)
-    if name == text + 4:
-        return _line_end(page, name)
-    pos = name
-    if not _CLASS[page[pos]] & _METRIC_START:
-        return -(pos * CODES + META_NAME)
-    while _CLASS[page[pos]] & _METRIC:
-        pos += 1
-    if not _CLASS[page[pos]] & _END:
-        return -(pos * CODES + META_NAME)
-    text = _blank(page, pos)
-    end = _line_end(page, text)
-    if is_help:
-        bad = _invalid_utf8(page, text, end)
-        return end if bad < 0 else -(bad * CODES + UTF8)
-    for i in range(len(_TYPES_AT) - 1):
-        start, stop = _TYPES_AT[i], _TYPES_AT[i + 1]
-        if end - text == stop - start and _same(page, text, _TYPES, start, stop):
-            return end
-    return -(text * CODES + META_TYPE)
-
-
-@kernel(_BYTES, numba.int64, numba.int64, numba.int64)
-def name_slot(page: U8, start: int, end: int, slots: int) -> int:
-    """Return where in a table of `slots` (a power of two) the search for the name page[start:end] begins."""
-    ends = 7 * int(page[start]) + 13 * int(page[end - 1]) + 29 * int(page[(start + end) >> 1])
-    return (31 * (end - start) + ends) & (slots - 1)
+def _number(page: U8, size: int, pos: int) -> tuple[int, float, bool]:
+    """Do what `number` does, by a call: that is compiled anew wherever it is named."""
+    return number(page, size, pos)
 
 
 @inner
-def _wanted(page: U8, start: int, end: int, names: U8, names_at: I64, table: I64) -> bool:
-    slot = name_slot(page, start, end, len(table))
-    while table[slot] >= 0:
-        name = table[slot]
-        if names_at[name + 1] - names_at[name] == end - start and _same(
-            page, start, names, names_at[name], names_at[name + 1]
-        ):
-            return True
-        slot = (slot + 1) & (len(table) - 1)
-    return False
+def _seconds(page: U8, size: int, pos: int) -> int:
+    """Read a time of OpenMetrics. Returns: the position after it, or a failure."""
+    end, value, inexact = _number(page, size, pos)
+    if end < 0 or not (inexact or np.isfinite(value)):
+        return lex.failure(pos, lex.TIMESTAMP_OPEN)
+    return end
 
 
 @inner
-def _as_expected(page: U8, pos: int, known: U8, start: int, end: int) -> bool:
-    """Do what `_same` does, for long and mostly equal text."""
-    length = end - start
-    if pos + length > len(page) or page[pos + length - 1] != known[end - 1]:  # lines differ near their ends
-        return False
-    differs = 0
-    left = page[pos : pos + length]
-    right = known[start:end]
-    for i in range(length):  # without an early exit, so that it becomes vector code
-        differs |= left[i] ^ right[i]
-    return differs == 0
+def _time_and_exemplar(page: U8, size: int, pos: int, spans: I64) -> int:
+    """Read what may follow a value in OpenMetrics. Returns: where the line feed is, or a failure."""
+    if byte_at(page, pos) == _SPACE and byte_at(page, pos + 1) != _HASH:
+        pos = _seconds(page, size, pos + 1)
+        if pos < 0:
+            return pos
+    if byte_at(page, pos) == _SPACE and byte_at(page, pos + 1) == _HASH:
+        if byte_at(page, pos + 2) != _SPACE or byte_at(page, pos + 3) != _OPEN:
+            return lex.failure(pos + 1, lex.EXEMPLAR)
+        pos, _, _, name, _ = lex.labels(page, size, pos + 4, strict=True, spans=spans, seed=0)
+        if pos < 0:
+            return pos
+        if name >= 0:
+            return lex.failure(name - 1, lex.LABEL_NAME)
+        if byte_at(page, pos) != _SPACE:
+            return lex.failure(pos, lex.SPACE)
+        value_at = pos + 1
+        pos, _, _ = _number(page, size, value_at)
+        if pos < 0:
+            return lex.failure(value_at, lex.RANGE if pos == OUT_OF_RANGE else lex.VALUE)
+        if byte_at(page, pos) == _SPACE:
+            pos = _seconds(page, size, pos + 1)
+            if pos < 0:
+                return pos
+    return pos if byte_at(page, pos) == _LF else lex.failure(pos, lex.TRAILING)
 
 
-@kernel(_BYTES, _BYTES, _INTS, _INTS, _BYTES, _INTS, numba.int64[:, ::1], numba.float64[::1], _INTS)
+@inner
+def _skipped(page: U8, size: int, pos: int, strict: bool) -> tuple[int, bool]:
+    """Read a line without a sample.
+
+    Returns: The position of its line feed, where a sample begins if there is one, or a failure; whether it is the last,
+        "# EOF".
+    """
+    start = pos if strict else lex.blank(page, pos)
+    if byte_at(page, start) == _LF:
+        return (lex.failure(start, lex.BLANK_LINE) if strict else start), False
+    if byte_at(page, start) != _HASH:
+        return start, False
+    return lex.strict_comment(page, size, start) if strict else (lex.comment(page, size, start), False)
+
+
+@kernel(
+    _BYTES,
+    numba.boolean,
+    *(_BYTES, _INTS, _INTS),
+    *(_BYTES, _INTS, _INTS, _INTS, _INTS),
+    *(_FLOATS, _INTS, numba.int64[:, ::1], _FLOATS, _INTS),
+    *(_INTS, _FLOATS, _INTS),
+)
 def scan(
-    page: U8, names: U8, names_at: I64, table: I64, known: U8, known_at: I64, lines: I64, values: F64, state: I64
+    body: U8,
+    strict: bool,
+    name_texts: U8,
+    name_ends: I64,
+    name_table: I64,
+    known_texts: U8,
+    text_ends: I64,
+    sequence: I64,
+    places: I64,
+    text_index: I64,
+    values: F64,
+    seen: I64,
+    fresh: I64,
+    fresh_values: F64,
+    trail: I64,
+    state: I64,
+    given: F64,
+    scratch: I64,
 ) -> int:
-    """Check a page and bring out its wanted lines.
+    """Check a page and bring out its wanted samples.
 
     Args:
-        page: The page, not empty.
-        names: The wanted metric names, one after another; name i is names[names_at[i] : names_at[i + 1]].
-        names_at: Shape (names + 1,).
-        table: Open addressing from `name_slot` to the index of a name; -1 is free; shape (a power of two,).
-        known: What the wanted lines are expected to begin with, up to their values, in order; like `names`.
-        known_at: Shape (expected lines + 1,).
-        lines: Out, shape (n, 3): where a wanted line starts; where its value starts; where its value ends if it must
-            still be converted, else -1.
-        values: Out, shape (n,): its value.
-        state: In and out, shape (3,): the position; how many wanted lines were found; how many of them were the ones
-            expected next. Zeros at first.
+        body: The page; its last byte is a line feed.
+        strict: It is OpenMetrics.
+        name_texts: The wanted metric names, one after another; name i is from name_ends[i] to name_ends[i + 1].
+        name_ends: Shape (names + 1,).
+        name_table: Open addressing from `name_slot` to the index of a name; -1 is free; shape (a power of two,).
+        known_texts: What the known series were written as, up to their values; like `name_texts`.
+        text_ends: Shape (known + 1,).
+        sequence: What was in each line of the last page: the number of a series, or a word.
+        places: Where in `sequence` each series is, shape (known,).
+        text_index: Open addressing from the hash of a text to `entry_of` it; empty: not made yet.
+        values: Out, shape (known,): the value of each known series.
+        seen: In and out, shape (known,): where on the page each known series is, plus 1. Zeros at first.
+        fresh: Out, shape (n, 3): where a wanted sample begins whose text is not known, where its value does, and the
+            hash of its name and labels.
+        fresh_values: Out, shape (n,).
+        trail: Out, shape (lines,): `sequence` for this page; fresh sample i is the number known + i.
+        state: In and out, shape (STATE,). Zeros at first, but for the seed.
+        given: In, shape (1,): what the text at state[VALUE_AT] is.
+        scratch: Shape (textlex.SPANS,).
 
-    Returns: DONE; FULL, if there are more than n: call again with larger `lines` and `values`; or a failure.
+    Returns: DONE; a failure; or what to do before calling again: FULL, enlarge `fresh` or `trail`; NO_INDEX, make the
+        index; INEXACT, convert the text at state[VALUE_AT : VALUE_END].
     """
-    pos, count, cursor = state[0], state[1], state[2]
-    end = len(page)
-    if page[end - 1] != _LF:
-        return -((end - 1) * CODES + CUT)
-    spans = np.empty(2 * MAX_LABELS, np.int64)
+    pos, lines, fresh_count = state[POSITION], state[LINES], state[FRESH]
+    cursor, found, seed = state[CURSOR], state[FOUND], state[SEED]
+    page, spans = data_of(body), data_of(scratch)
+    names, names_at, table, name_slots = data_of(name_texts), data_of(name_ends), data_of(name_table), len(name_table)
+    texts, text_at, index, slots = data_of(known_texts), data_of(text_ends), data_of(text_index), len(text_index)
+    known = len(text_ends) - 1
+    end = len(body)
+    doubted = -1  # where a line was not what it seemed
+    ended = False
+    code = DONE
     while pos < end:
-        start = pos
-        expected = cursor + 1 < len(known_at) and _as_expected(page, pos, known, known_at[cursor], known_at[cursor + 1])
-        wanted = expected
-        if expected:
-            pos += known_at[cursor + 1] - known_at[cursor]
-            # The line may go on where the expected one had its value: `a {x="1"} 2` instead of `a 2`.
-            expected = wanted = page[pos] != _OPEN and not _CLASS[page[pos]] & _END
-        if not expected:
-            pos = _blank(page, start)
-            start = pos
-            if page[pos] == _LF:
-                pos += 1
+        line = start = pos
+        if lines == len(trail) or fresh_count == len(fresh):
+            code = FULL
+            break
+        entry = NEVER
+        value_at = -1
+        after = cursor
+        while after < min(cursor + _AHEAD, len(sequence)) and value_at < 0 and line != doubted:
+            entry = sequence[after]
+            after += 1
+            if entry >= 0:
+                at = word_at(text_at, entry)
+                length = word_at(text_at, entry + 1) - at
+                if start + length < end and lex.same(texts, at, page, start, length):
+                    value_at = start + length
+            else:
+                length, whole = entry & _LENGTH, entry & _WHOLE
+                inside = start + length <= end if whole else start + length < end
+                if length and inside and _word(page, start, start + length, whole, seed) == entry:
+                    value_at = start + length
+        trusted = value_at >= 0
+        identity = 0
+        new = False
+        if trusted:
+            if entry < 0 and entry & _WHOLE:
+                trail[lines] = entry
+                lines += 1
+                pos = value_at
+                cursor = after
                 continue
-            if page[pos] == _HASH:
-                pos = _comment(page, pos)
-                if pos < 0:
-                    return pos
+        else:
+            after = cursor
+            pos, last = _skipped(page, end, start, strict)
+            if pos < 0:
+                return pos
+            if byte_at(page, pos) == _LF:
                 pos += 1
+                if last and pos < end:
+                    return lex.failure(pos, lex.AFTER_END)
+                ended |= last
+                trail[lines] = NEVER if last else _word(page, line, pos, _WHOLE, seed)
+                lines += 1
                 continue
-            if not _CLASS[page[pos]] & _METRIC_START:
-                return -(pos * CODES + METRIC_NAME)
-            while _CLASS[page[pos]] & _METRIC:
-                pos += 1
-            wanted = _wanted(page, start, pos, names, names_at, table)
-            name_end = pos
-            pos = _blank(page, pos)
-            if page[pos] == _OPEN:
-                pos = _labels(page, pos + 1, spans)
-                if pos < 0:
-                    return pos
-                pos = _blank(page, pos)
-            elif pos == name_end and page[pos] != _LF:
-                return -(pos * CODES + METRIC_NAME)
-        value_at = pos
-        pos, value, inexact = _number(page, pos)
+            stop = pos
+            wanted = False
+            if lex.starts_metric(page, pos):
+                stop = lex.name_end(page, end, pos)
+                wanted = _wanted(page, pos, stop, names, names_at, table, name_slots)
+                if wanted and slots and line != doubted:
+                    value_at = _value_at(page, end, stop)
+                    entry = _find(page, pos, value_at, index, slots, texts, text_at, seed)
+                    trusted = entry >= 0
+                elif wanted and known and not slots:
+                    code = NO_INDEX
+                    pos = line
+                    break
+            elif byte_at(page, pos) != _OPEN:
+                return lex.failure(pos, lex.METRIC_NAME)
+            if trusted:
+                after = places[entry] + 1
+                start = pos
+            else:
+                # What is known not to be wanted needs no hash.
+                hashed = seed if wanted or stop == pos else 0
+                value_at, name, name_stop, labels = _head(page, end, pos, stop, strict, spans, hashed)
+                if value_at < 0:
+                    return value_at
+                new = wanted or (stop == pos and _wanted(page, name, name_stop, names, names_at, table, name_slots))
+                if new:
+                    start = pos
+                    identity = lex.hash_of(page, name, name_stop, seed) ^ lex.mix(labels, seed)
+                else:
+                    entry = _word(page, line, value_at, 0, seed)
+        pos, value, inexact = number(page, end, value_at)
         if pos < 0:
-            return pos
-        value_end = pos
-        pos = _rest(page, pos)
-        if pos < 0:
-            return pos
+            if trusted:  # the line goes on where the known one had its value: `a {x="1"} 2` instead of `a 2`
+                pos = doubted = line
+                continue
+            return lex.failure(value_at, lex.RANGE if pos == OUT_OF_RANGE else lex.VALUE)
+        if inexact and (new or entry >= 0):
+            if state[VALUE_AT] != value_at:
+                state[VALUE_AT], state[VALUE_END] = value_at, pos
+                code = INEXACT
+                pos = line
+                break
+            value = given[0]
+        if byte_at(page, pos) != _LF:
+            pos = _time_and_exemplar(page, end, pos, spans) if strict else _timestamp(page, pos)
+            if pos < 0:
+                return pos
         pos += 1
-        if wanted:
-            if count == len(values):
-                state[0], state[1], state[2] = start, count, cursor
-                return FULL
-            lines[count, 0] = start
-            lines[count, 1] = value_at
-            lines[count, 2] = value_end if inexact else -1
-            values[count] = value
-            count += 1
-            if expected:
-                cursor += 1
-    state[0], state[1], state[2] = pos, count, cursor
-    return DONE
+        if new:
+            fresh[fresh_count, 0], fresh[fresh_count, 1], fresh[fresh_count, 2] = start, value_at, identity
+            fresh_values[fresh_count] = value
+            entry = known + fresh_count
+            fresh_count += 1
+        elif entry >= 0:
+            if seen[entry]:
+                state[SERIES] = entry
+                return lex.failure(start, lex.SERIES_TWICE)
+            seen[entry] = start + 1
+            values[entry] = value
+            found += 1
+        trail[lines] = entry
+        lines += 1
+        cursor = after
+    state[POSITION], state[LINES], state[FRESH] = pos, lines, fresh_count
+    state[CURSOR], state[FOUND] = cursor, found
+    if code == DONE and strict and not ended:
+        return lex.failure(end - 1, lex.NO_END)
+    return code

@@ -258,6 +258,31 @@ def test_with_counter_start_zero_a_new_process_counts_from_its_start() -> None:
     assert reasons(bench.at(130, batch(130, {queue("a"): 40.0}, start_s=90))) == {ALL: "TooFewSamples"}
 
 
+def test_a_pod_that_leaves_takes_nothing_away_from_an_increase() -> None:
+    """What a target counted before it left stays in the sum until it has slid out of the window."""
+    rule = replace(RATE, targets=("t", "u"), signal=Signal(Function.INCREASE, 60_000), aggregate=SUM)
+    bench = Bench(rule)
+    for t in range(5, 65, 5):
+        before = bench.at(t, batch(t, {queue("a"): 10.0 * t}), batch(t, {queue("a"): 10.0 * t}, target="u"))
+    bench.rule = replace(rule, targets=("t",))
+    bench.store.retain(REF, ("t",), 60_000)
+    values = [milli(bench.at(t, batch(t, {queue("a"): 10.0 * t})))[ALL] / 1000 for t in range(65, 130, 5)]
+    assert values[0] == pytest.approx(milli(before)[ALL] / 1000, rel=0.05)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] == pytest.approx(600)
+    assert list(bench.store.tables[REF].blocks) == ["t"]
+
+
+def test_a_pod_that_was_seen_once_and_left_is_no_unknown() -> None:
+    """One sample of a target that is gone will never be two: it is left out, not waited for."""
+    rule = replace(RATE, targets=("t", "u"), aggregate=SUM)
+    bench = Bench(rule)
+    bench.at(5, batch(5, {queue("a"): 5.0}), batch(5, {queue("a"): 5.0}, target="u"))
+    bench.rule = replace(rule, targets=("t",))
+    bench.store.retain(REF, ("t",), 6_000)
+    assert list(milli(bench.at(10, batch(10, {queue("a"): 9.0})))) == [ALL]
+
+
 def test_an_adapter_that_restarts_does_not_count_from_zero() -> None:
     """The first read of a running target is not an increase, whatever counterStart says."""
     bench = Bench(ZERO)

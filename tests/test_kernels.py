@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,11 @@ from hypothesis import strategies as st
 
 from scaler import kernels as k
 from scaler.jit import compile_all
-from scaler.model import EXTERNAL_METRICS_GROUP, Batch, Labels, Layout, MetricRef, Reason, Unknown
-from scaler.store import SeriesStore, TableSpec
+from scaler.model import Batch, Labels, Layout, Reason, Unknown
+from scaler.rules import QUANTILES, Function, Signal
 from tests import naive
+from tests.range_functions import REF, STATES, History, feed, run
 
-REF = MetricRef(EXTERNAL_METRICS_GROUP, "shop", "m")
-STATES = {k.GONE: "gone", k.TOO_FEW: "too few", k.NOT_FINITE: "not finite", k.READ_FAILED: "failed"}
 WINDOW_MS = 60_000
 SERIES: list[Labels] = [(("queue", name),) for name in "abcdef"]
 
@@ -30,7 +30,7 @@ readings = st.one_of(counter_values, counter_values, counter_values, st.just(nai
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[int], dict[Labels, list[naive.Sample]]]:
+def histories(draw: st.DrawFn) -> tuple[list[int], History]:
     """Draw the reads of one target: irregular times, series that come, go, fail, reset."""
     columns = draw(st.integers(1, 9))
     regular = draw(st.booleans())
@@ -38,7 +38,7 @@ def histories(draw: st.DrawFn) -> tuple[list[int], dict[Labels, list[naive.Sampl
         [10_000] * columns if regular else draw(st.lists(st.integers(1, 40_000), min_size=columns, max_size=columns))
     )
     times = list(itertools.accumulate(steps, initial=1_000_000))[1:]
-    history: dict[Labels, list[naive.Sample]] = {}
+    history: History = {}
     for labels in SERIES[: draw(st.integers(1, len(SERIES)))]:
         if draw(st.booleans()):
             increments = draw(st.lists(st.integers(0, 50), min_size=columns, max_size=columns))
@@ -49,22 +49,7 @@ def histories(draw: st.DrawFn) -> tuple[list[int], dict[Labels, list[naive.Sampl
     return times, history
 
 
-def feed(times: list[int], history: dict[Labels, list[naive.Sample]], *, counter: bool) -> SeriesStore:
-    """Append a history to a new store, column by column, and keep only what makes a column."""
-    store = SeriesStore()
-    store.configure(REF, TableSpec(WINDOW_MS, 10_000, counter=counter, from_zero=False, by=None), 0)
-    layouts: dict[tuple[Labels, ...], Layout] = {}
-    for column, time_ms in enumerate(times):
-        present = tuple(labels for labels in history if history[labels][column][1] != naive.ABSENT)
-        layout = layouts.setdefault(present, Layout(present))
-        row = [history[labels][column][1] for labels in present]
-        problems = {i: Unknown(Reason.WRONG_TYPE, "x") for i, v in enumerate(row) if v == naive.FAILED}
-        values = np.array([0.0 if isinstance(v, str) else v for v in row], np.float64)
-        assert store.append(Batch(REF, "t", time_ms, layout, values, problems))
-    return store
-
-
-def as_columns(times: list[int], history: dict[Labels, list[naive.Sample]]) -> dict[Labels, list[naive.Sample]]:
+def as_columns(times: list[int], history: History) -> History:
     """Drop the reads in which every series present failed: they make no column."""
     keep = []
     for column in range(len(times)):
@@ -74,70 +59,67 @@ def as_columns(times: list[int], history: dict[Labels, list[naive.Sample]]) -> d
     return {labels: [s for s, kept in zip(samples, keep, strict=True) if kept] for labels, samples in history.items()}
 
 
-def by_labels(store: SeriesStore, value: np.ndarray, state: np.ndarray) -> dict[Labels, float | str]:
-    """Return what a kernel said of each series that still has a slot."""
-    block = store.tables[REF].blocks["t"]
-    return {labels: float(value[s]) if state[s] == k.OK else STATES[state[s]] for labels, s in block.index.items()}
-
-
-def run(store: SeriesStore, end_ms: int, window_ms: int, op: str) -> dict[Labels, float | str]:
-    """Call a kernel by its PromQL name."""
-    arena, block = store.arena, store.tables[REF].blocks["t"]
-    size = len(block.labels)
-    value, state = np.zeros(size), np.zeros(size, np.uint8)
-    ids, end = np.array([block.row], np.int64), np.array([end_ms], np.int64)
-    if op == "value":
-        k.newest(arena.values, arena.bits, arena.rows, ids, value, state)
-    elif op in ("rate", "increase", "delta"):
-        k.extrapolated(
-            arena.values,
-            arena.bits,
-            arena.times,
-            arena.irregular,
-            arena.rows,
-            ids,
-            end,
-            window_ms,
-            op != "delta",
-            op == "rate",
-            value,
-            state,
-        )
-    else:
-        code = {"sum": k.SUM, "avg": k.AVG, "min": k.MIN, "max": k.MAX, "last": k.LAST}[op]
-        k.over_time(arena.values, arena.bits, arena.times, arena.rows, ids, end, window_ms, code, value, state)
-    return by_labels(store, value, state)
-
-
-def same(got: float | str, want: float | str, samples: list[naive.Sample]) -> bool:
-    """Compare to 1e-12 of the largest sample: a difference of large samples cannot be better than they are."""
+def same(got: float | str, want: float | str, tolerance: float) -> bool:
+    """Compare to 1e-12, or to what the size of the samples allows."""
     if isinstance(got, str) or isinstance(want, str):
         return got == want
-    scale = max(abs(v) for _, v in samples if not isinstance(v, str) and np.isfinite(v))
-    return abs(got - want) <= 1e-12 * max(scale, abs(want))
+    return abs(got - want) <= max(tolerance, 1e-12 * abs(want))
 
 
-@pytest.mark.parametrize("op", ["value", "rate", "increase", "delta", "sum", "avg", "min", "max", "last"])
-@settings(max_examples=150, deadline=None)
+def tolerance(signal: Signal, samples: list[naive.Sample], end_ms: int) -> float:
+    """Return what the rounding of the samples themselves may cost: a difference cannot be better than they are."""
+    numbers = [(t, v) for t, v in samples if not isinstance(v, str) and np.isfinite(v)]
+    if len(numbers) < 2:
+        return 0.0
+    scale = 1e-12 * max(1e-280, *(abs(v) for _, v in numbers))  # below it numbers lose their last bits
+    if signal.function in (Function.DERIV, Function.PREDICT_LINEAR):
+        gap_s = min(b - a for (a, _), (b, _) in itertools.pairwise(numbers)) / 1000
+        off_s = (end_ms - numbers[0][0]) / 1000
+        reach_s = off_s + (signal.ahead_ms or 0) / 1000
+        # Samples close together and far from zero time cancel each other out; Prometheus loses the same digits.
+        return scale * max(off_s / gap_s, 1.0) ** 2 * max(reach_s, 1.0) / gap_s
+    if signal.function in (Function.RATE, Function.IRATE):
+        return scale * 1000
+    return scale
+
+
+SIGNALS = [
+    Signal(function, None if function is Function.VALUE else WINDOW_MS, quantile=quantile, ahead_ms=ahead_ms)
+    for function, quantile, ahead_ms in [
+        *((function, None, None) for function in Function if function not in (*QUANTILES, Function.PREDICT_LINEAR)),
+        *((Function.QUANTILE_OVER_TIME, q, None) for q in (0.0, 0.5, 0.9, 1.0)),
+        (Function.PREDICT_LINEAR, None, 90_000),
+    ]
+]
+
+
+@pytest.mark.parametrize("signal", SIGNALS, ids=lambda s: f"{s.function}{s.quantile or ''}")
+@settings(max_examples=100, deadline=None)
 @given(reads=histories(), back_ms=st.integers(0, 15_000))
-def test_a_kernel_says_what_its_slow_twin_says(
-    op: str, reads: tuple[list[int], dict[Labels, list[naive.Sample]]], back_ms: int
-) -> None:
+def test_a_kernel_says_what_its_slow_twin_says(signal: Signal, reads: tuple[list[int], History], back_ms: int) -> None:
     """Every function gives the same number or the same reason on gaps, late series, ends, resets, failures."""
     times, history = reads
-    store = feed(times, history, counter=op in ("rate", "increase"))
+    store = feed(times, history, signal)
     columns = as_columns(times, history)
-    end_ms = times[-1] + (0 if op == "value" else back_ms)
-    window_ms = WINDOW_MS if op == "value" else WINDOW_MS - 15_000  # what lies further back may have been overwritten
-    for labels, got in run(store, end_ms, window_ms, op).items():
+    if signal.function is not Function.VALUE:
+        # What lies further back than the window that the store was told of may have been overwritten.
+        signal = replace(signal, window_ms=WINDOW_MS - 15_000)
+    end_ms = times[-1] + (0 if signal.function is Function.VALUE else back_ms)
+    for labels, got in run(store, end_ms, signal).items():
         samples = columns[labels]
-        if op == "value":
-            want = naive.newest(samples)
-        elif op in ("rate", "increase", "delta"):
-            want = naive.extrapolated(samples, end_ms, window_ms, counter=op != "delta", per_second=op == "rate")
-        else:
-            want = naive.over_time(samples, end_ms, window_ms, op)
-        assert same(got, want, samples), (labels, samples)
+        assert same(got, twin(samples, end_ms, signal), tolerance(signal, samples, end_ms)), (labels, samples)
+
+
+def twin(samples: list[naive.Sample], end_ms: int, signal: Signal) -> float | str:
+    """Return what the slow twin says."""
+    function, window_ms = signal.function, signal.window_ms or 0
+    if function is Function.VALUE:
+        return naive.newest(samples)
+    if function in (Function.RATE, Function.INCREASE, Function.DELTA):
+        counter, per_second = function is not Function.DELTA, function is Function.RATE
+        return naive.extrapolated(samples, end_ms, window_ms, counter=counter, per_second=per_second)
+    parameter = (signal.ahead_ms or 0) / 1000 if signal.quantile is None else signal.quantile
+    return naive.over_time(samples, end_ms, window_ms, function.value, parameter)
 
 
 @settings(max_examples=150, deadline=None)
@@ -175,15 +157,28 @@ def test_the_zero_point_rule_applies_after_the_threshold() -> None:
     Prometheus up to 2.50 capped first; 2.51 and later cap after the threshold, which this number shows.
     """
     times = [40_000, 50_000, 60_000]
-    store = feed(times, {SERIES[0]: [(40_000, 1.0), (50_000, 11.0), (60_000, 21.0)]}, counter=True)
+    increase = Signal(Function.INCREASE, WINDOW_MS)
+    store = feed(times, {SERIES[0]: [(40_000, 1.0), (50_000, 11.0), (60_000, 21.0)]}, increase)
     # span 20 s, delta 20; to the start 40 s >= 11 s: 5 s; zero lies 20 × 1/20 = 1 s before the first sample.
-    assert run(store, 60_000, 60_000, "increase") == {SERIES[0]: pytest.approx(20 * 21 / 20)}
+    assert run(store, 60_000, increase) == {SERIES[0]: pytest.approx(20 * 21 / 20)}
+
+
+def test_a_series_that_only_ever_failed_has_no_rate() -> None:
+    """A series that comes with a read that failed has no sample in the columns before it, not even one of zero."""
+    a, b, rate = SERIES[0], SERIES[1], Signal(Function.RATE, WINDOW_MS)
+    reads: History = {a: [(t, 1.0) for t in (1_000, 2_000)], b: [(t, naive.ABSENT) for t in (1_000, 2_000)]}
+    store = feed([1_000, 2_000], reads, rate)
+    everything = Layout((a, b))
+    failed = dict.fromkeys((0, 1), Unknown(Reason.WRONG_TYPE, "x"))
+    assert store.append(Batch(REF, "t", 3_000, everything, np.zeros(2), failed))
+    assert run(store, 2_000, rate) == {a: 0.0, b: "gone"}
 
 
 def test_a_sample_on_the_left_edge_is_outside() -> None:
     """A range is left-open: the sample exactly one window ago is not in it."""
-    store = feed([10_000, 40_000, 70_000], {SERIES[0]: [(10_000, 5.0), (40_000, 7.0), (70_000, 9.0)]}, counter=False)
-    assert run(store, 70_000, 60_000, "sum") == {SERIES[0]: 16.0}
+    total = Signal(Function.SUM_OVER_TIME, WINDOW_MS)
+    store = feed([10_000, 40_000, 70_000], {SERIES[0]: [(10_000, 5.0), (40_000, 7.0), (70_000, 9.0)]}, total)
+    assert run(store, 70_000, total) == {SERIES[0]: 16.0}
 
 
 def test_after_warm_up_another_dtype_is_an_error_not_a_second_version() -> None:

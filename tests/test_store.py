@@ -62,7 +62,7 @@ def test_samples_survive_growth_moves_and_compaction(operations: list[tuple[str,
             store.drop(name)
             model = {key: value for key, value in model.items() if key[0] != name}
         elif what == "retain":
-            store.retain(name, {t})
+            store.retain(name, {t}, (now_s + 100) * 1000)
             model = {key: value for key, value in model.items() if key[0] != name or key[1] == t}
         else:
             store.configure(name, SPEC, 0)
