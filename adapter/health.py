@@ -25,6 +25,8 @@ class Health:
 
     def __init__(self, pipeline: Pipeline, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._pipeline = pipeline
+        self.more: Callable[[], Iterator[Check]] = lambda: iter(())
+        """Further checks of readiness: what the cluster has to give."""
         self._monotonic = monotonic
         self._began = monotonic()
         self._started = False
@@ -48,6 +50,7 @@ class Health:
             ("kernels", None if self.compiled else "still compiling"),
             ("configuration", None if self.configured else "not loaded yet"),
             ("first-reads", None if self._first_reads_ended() else "some metrics have not been read yet"),
+            *self.more(),
             ("shutdown", "stopping" if self.stopping else None),
         ]
 

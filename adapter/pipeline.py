@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from scaler.evaluate import evaluate, table_spec
-from scaler.explain import explain
+from scaler.explain import explain, values
 from scaler.model import (
     EMPTY_SNAPSHOT,
     Batch,
@@ -175,6 +175,11 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         now_ms = self._now_ms()
         return await asyncio.get_running_loop().run_in_executor(self._worker, compute)
 
+    def values(self, ref: MetricRef) -> dict[str, Any] | None:
+        """Return what a reader of a whole metric would get now, as JSON types; None: there is no such metric."""
+        rule = self._rules.get(ref)
+        return None if rule is None else values(rule, self._snapshot.results.get(ref), self._now_ms())
+
     async def _rest(self) -> None:
         rest_s = _HEARTBEAT_S
         next_ms = self._deadlines.next_ms()
@@ -205,13 +210,15 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         old, new = self._ticking, work.rules or {}
         for ref in old.keys() - new.keys():
             self._store.drop(ref)
-        for ref, rule in new.items():
-            was = old.get(ref)
+        changed = {ref for ref, rule in new.items() if old.get(ref) != rule}
+        for ref in changed:
+            was, rule = old.get(ref), new[ref]
             if was is not None and was.source_id != rule.source_id:
                 self._store.drop(ref)
             self._store.configure(ref, table_spec(rule), now_ms)
-            self._store.retain(ref, rule.targets)
-        work.due.update(old.keys() | new.keys())
+            if not rule.waiting:
+                self._store.retain(ref, rule.targets, now_ms)
+        work.due.update(changed | (old.keys() - new.keys()))
         self._ticking = new
         same = {ref for ref in new if ref in old and old[ref].meaning == new[ref].meaning}
         return Snapshot({ref: result for ref, result in previous.results.items() if ref in same}, now_ms)

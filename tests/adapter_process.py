@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -39,12 +40,16 @@ class Adapter:
         self.directory = directory
         self.log_file = directory / "adapter.log"
         self._command = [
-            *(sys.executable, "-m", "adapter", "serve", "--standalone", "--config", str(config)),
+            *(sys.executable, "-m", "adapter", "serve", *self.mode(), "--config", str(config)),
             *("--secure-port", "0", "--metrics-port", "0", "--explain-port", "0"),
             *("--cert-dir", str(directory / "certs"), *flags),
         ]
         self._environ = {**os.environ, **(environ or {})}
         self.process: subprocess.Popen[bytes] | None = None
+
+    def mode(self) -> tuple[str, ...]:
+        """Return the flags that say how it lives."""
+        return ("--standalone",)
 
     def start(self, *, ready: bool = True) -> Self:
         """Start, and wait until it listens, and is ready."""
@@ -54,8 +59,14 @@ class Adapter:
         if self.ended():
             raise RuntimeError(self.log())
         if ready:
-            until_sync(lambda: self.get("/readyz").status == 200, 60)
+            until_sync(self._is_ready, 60)
         return self
+
+    def _is_ready(self) -> bool:
+        try:
+            return self.get("/readyz").status == 200
+        except (OSError, http.client.RemoteDisconnected):
+            return False  # it does not know our certificate yet, or we not its
 
     def log(self) -> str:
         """Return everything it has logged."""
@@ -77,8 +88,15 @@ class Adapter:
 
     def get(self, path: str) -> Answer:
         """GET from the secure port, its certificate verified."""
-        context = ssl.create_default_context(cafile=str(self.directory / "certs" / "tls.crt"))
-        return self._get(f"https://127.0.0.1:{self.port('secure_port')}{path}", context)
+        return self._get(f"https://127.0.0.1:{self.port('secure_port')}{path}", self.context(), self.identity())
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a reader trusts, and shows."""
+        return ssl.create_default_context(cafile=str(self.directory / "certs" / "tls.crt"))
+
+    def identity(self) -> dict[str, str]:
+        """Return the headers that say who reads."""
+        return {}
 
     def values(self, metric: str) -> dict[str, Any]:
         """Return an answer's items by their labels, written "a=b,c=d", as (value, timestamp)."""
@@ -106,12 +124,13 @@ class Adapter:
         return ports[name]
 
     def _ports(self) -> dict[str, int] | None:
-        serving = re.search(r"[\" ]serving[\" ].*", self.log())
+        serving = re.search(r"[\" ]serving[\" ].*secure_port.*", self.log())
         return {k: int(v) for k, v in re.findall(r"(\w+_port)\"?[=:] ?(\d+)", serving.group())} if serving else None
 
-    def _get(self, url: str, context: ssl.SSLContext | None) -> Answer:
+    def _get(self, url: str, context: ssl.SSLContext | None, headers: Mapping[str, str] | None = None) -> Answer:
+        request = urllib.request.Request(url, headers=dict(headers or {}))
         try:
-            with urllib.request.urlopen(url, context=context, timeout=20) as response:
+            with urllib.request.urlopen(request, context=context, timeout=20) as response:
                 return Answer(response.status, dict(response.headers), response.read())
         except urllib.error.HTTPError as error:
             with error:

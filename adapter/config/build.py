@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from adapter.schema.metric import Metric
-from adapter.schema.model import ExternalMetric, RedisSource, ScrapeSource, StaticSource
+from adapter.schema.model import ExternalMetric, RedisQueue, RedisSource, ScrapeSource, StaticSource
 from adapter.schema.strict import Path
 from adapter.schema.text import selectable_name, selectable_value
 from adapter.schema.words import show
 from adapter.sources.plan import source_id, targets_of
-from adapter.sources.redis_plan import series_of
+from adapter.sources.redis_wanted import sample_of, series_of
 from adapter.sources.scrape import instance_of
 from scaler.model import Labels, labels_of
 
@@ -21,7 +21,7 @@ def metric_of(external: ExternalMetric, origin: str) -> Metric:
     """Return the metric. `origin` is where it was read, for a person."""
     spec, source = external.spec, external.spec.source.one
     rule = spec.rule(external.ref, external.metric_name, source_id(source), targets_of(source))
-    return Metric(rule, source, spec.timeout_ms, origin)
+    return Metric(rule, source, spec.timeout_ms, origin, share_with=spec.share_with)
 
 
 def clashes(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
@@ -56,7 +56,7 @@ def hints(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
     for index, name in enumerate(by or ()):
         if not selectable_name(name):
             yield ("spec", "aggregate", "by", index), f"no HPA selector can name the label {show(name)}"
-    series = list(_series(external))
+    series = list(_series(external, sample_of))
     if by and series:
         names = {name for _, labels in series for name, _ in labels}
         for index, name in enumerate(by):
@@ -68,6 +68,12 @@ def hints(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
             if (by is None or name in by) and (place, name) not in told:
                 told.add((place, name))
                 yield from _label_hints(place, name, value, listed=by is not None)
+    if external.spec.source.redis is not None:
+        for path, message in external.spec.source.redis.hints():
+            yield (*_SOURCE, "redis", *path), message
+    if external.spec.source.scrape is not None:
+        for path, message in external.spec.source.scrape.hints():
+            yield (*_SOURCE, "scrape", *path), message
 
 
 def _label_hints(place: Path, name: str, value: str, *, listed: bool) -> Iterator[tuple[Path, str]]:
@@ -78,12 +84,14 @@ def _label_hints(place: Path, name: str, value: str, *, listed: bool) -> Iterato
         yield place, f"no HPA selector can hold {name}={show(value)}: {remedy}"
 
 
-def _series(external: ExternalMetric) -> Iterator[tuple[Path, Labels]]:
+def _series(
+    external: ExternalMetric, of_queue: Callable[[RedisQueue], list[Labels]] = series_of
+) -> Iterator[tuple[Path, Labels]]:
     """Yield the place and the labels of each series that is known from the configuration alone."""
     match external.spec.source.one:
         case RedisSource(queues=queues):
             for index, queue in enumerate(queues):
-                for labels in series_of(queue):
+                for labels in of_queue(queue):
                     yield (*_SOURCE, "redis", "queues", index), labels
         case StaticSource(series=series):
             for index, one in enumerate(series):

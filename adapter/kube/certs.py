@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 _LOOK_S = 10.0
+_FIRST_LOOK_S = 0.5
 _CONFLICT, _EXISTS, _NOT_FOUND = 409, 409, 404
 
 
@@ -65,14 +66,15 @@ class ServingSecret:
         """Set once there are files to serve from."""
 
     async def run(self) -> None:
-        """Look every ten seconds, for ever. What fails is tried again; what is served stays."""
+        """Look every ten seconds, more often until there is a certificate, for ever. What fails is tried again; what is served stays."""
         while True:
             try:
                 await self.step()
                 self._say("")
             except KubeError as error:
                 self._say(str(error))
-            await asyncio.sleep(_LOOK_S)
+            # Nothing is served before there is a certificate, and the Lease is decided within a second or two.
+            await asyncio.sleep(_LOOK_S if self.loaded.is_set() else _FIRST_LOOK_S)
 
     async def step(self) -> None:
         """Look once.

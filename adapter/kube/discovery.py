@@ -64,12 +64,13 @@ class Discovery:
             watch = self._watches.get(question)
             if watch is None or not watch.reflector.synced:
                 error = watch.reflector.error if watch is not None else None
-                return _waiting(metric, f"{_shown(question)}: not listed yet" + (f": {error}" if error else ""))
+                why = f"{_shown(question)}: not listed yet" + (f": {error}" if error else "")
+                return _waiting(metric, why, listed=False)
             found = self._look(watch, question, _template(metric))
             if found.problems:
                 return _waiting(metric, f"{_shown(question)}: {found.problems[0]}")
             names = tuple(target.name for target in found.targets)
-            return replace(metric, targets=found.targets, rule=replace(metric.rule, targets=names, waiting=""))
+            return replace(metric, targets=found.targets, rule=replace(metric.rule, targets=names, waiting="", listed=True))
         return metric
 
     def stop(self) -> None:
@@ -133,8 +134,8 @@ def _template(metric: Metric) -> Template:
     return Template(where.port or 0, where.path or DEFAULT_PATH, where.scheme or "http")
 
 
-def _waiting(metric: Metric, why: str) -> Metric:
-    return replace(metric, targets=(), rule=replace(metric.rule, targets=(), waiting=why))
+def _waiting(metric: Metric, why: str, *, listed: bool = True) -> Metric:
+    return replace(metric, targets=(), rule=replace(metric.rule, targets=(), waiting=why, listed=listed))
 
 
 def _shown(question: Question) -> str:

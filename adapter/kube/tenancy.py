@@ -48,8 +48,11 @@ def _names(metric: Metric) -> Iterator[str]:
         for tls in (source.tls, sentinel.tls if sentinel is not None else None):
             if tls is not None and tls.ca_secret_ref is not None:
                 yield tls.ca_secret_ref.name
-    elif isinstance(source, ScrapeSource) and source.targets.ca_secret_ref is not None:
-        yield source.targets.ca_secret_ref.name
+    elif isinstance(source, ScrapeSource):
+        if source.auth is not None and source.auth.secret_ref is not None:
+            yield source.auth.secret_ref.name
+        if source.tls is not None and source.tls.ca_secret_ref is not None:
+            yield source.tls.ca_secret_ref.name
 
 
 def _hosts(metric: Metric) -> Iterator[str]:

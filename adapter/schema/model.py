@@ -281,6 +281,13 @@ class ExternalMetricSpec(Strict):
         default=WhenUnknownSpec(),
         description="How long the newest good sample counts, and what follows. Default: that of its fields.",
     )
+    share_with: tuple[Annotated[str, Text("must be a namespace, a DNS-1123 label", DNS_LABEL, 63)], ...] = Field(
+        default=(),
+        strict=False,
+        max_length=64,
+        description="Namespaces whose HPAs may read this metric too, under its name, at most 64. It needs the "
+        "administrator's word as well (--share FROM=TO), and a namespace's own metric of that name wins. Default none.",
+    )
     max_series: int = Field(
         default=10_000,
         ge=1,

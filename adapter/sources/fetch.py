@@ -7,10 +7,13 @@ import errno
 import os
 import socket
 import zlib
+from typing import Any
 
 import aiohttp
 
+from adapter.schema.policy import ALLOW_ALL, AddressPolicy
 from adapter.sources import SourceFailureError
+from adapter.sources.addresses import refusal
 
 # version=0.0.4 alone is understood; a server that knows only others may answer with them, and is then refused by name.
 _ACCEPT = "text/plain;version=0.0.4,*/*;q=0.1"
@@ -28,12 +31,25 @@ _ERRNO_DETAILS = {
 }
 
 
-def new_session(interval_ms: int) -> aiohttp.ClientSession:
+class AddressRefusedError(OSError):
+    """A page's host is at an address that must not be connected to."""
+
+
+def new_session(interval_ms: int, policy: AddressPolicy = ALLOW_ALL) -> aiohttp.ClientSession:
     """Return a session for one endpoint: one connection, kept from one read to the next, no cookies, no redirects.
 
     A session of its own costs 5 KB, less than the connection it holds, and shares nothing with other namespaces.
     """
-    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=2 * interval_ms / 1000)
+
+    def open_socket(address: tuple[Any, ...]) -> socket.socket:
+        # Here an address is final: literal or DNS answer, it is the one that is connected to next.
+        family, kind, protocol, _, (host, *_) = address
+        reason = refusal(policy, host)
+        if reason is not None:
+            raise AddressRefusedError(reason)
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=2 * interval_ms / 1000, socket_factory=open_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -71,10 +87,22 @@ async def fetch(session: aiohttp.ClientSession, url: str, timeout_ms: int, max_b
     return page
 
 
+def _refused(error: BaseException | None) -> str | None:
+    """Return why an address was refused, if that is behind an error."""
+    for _ in range(8):  # a chain of causes, which may in principle be a ring
+        if isinstance(error, AddressRefusedError):
+            return str(error)
+        error = getattr(error, "os_error", None) or getattr(error, "__cause__", None)
+    return None
+
+
 def failure_detail(error: BaseException) -> str:
     """Name a failed request without ports, addresses or anything else that differs from one time to the next."""
     if isinstance(error, TimeoutError):
         return "timeout"
+    refused = _refused(error)
+    if refused is not None:
+        return refused
     if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
         return "name not resolved"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

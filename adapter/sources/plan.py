@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from adapter.schema.metric import Metric
 from adapter.schema.model import RedisSource, ScrapeSource, StaticSource
@@ -12,13 +13,20 @@ from adapter.sources import EndpointSpec, redis, scrape, static
 
 _PLANS: tuple[Callable[[Sequence[Metric]], Sequence[EndpointSpec]], ...] = (redis.plan, scrape.plan, static.plan)
 
-_NOT_READ = {"auth", "tls", "targets", "min_coverage", "max_bytes"}
+_NOT_READ: dict[str, Any] = {
+    **dict.fromkeys(("auth", "tls", "targets", "min_coverage", "max_bytes"), True),
+    "sentinel": {"auth": True, "tls": True},
+}
 """Fields that change how a source is read or judged, not what is read: a rotated path must not cost a history."""
 
 
 def endpoints(metrics: Sequence[Metric]) -> list[EndpointSpec]:
-    """Return everything that must be open for these metrics. Equal metrics give equal specs."""
-    return [spec for plan in _PLANS for spec in plan(metrics)]
+    """Return everything that must be open for these metrics. Equal metrics give equal specs.
+
+    A metric whose targets are not known, or which lacks what it needs to read them, waits.
+    """
+    ready = [metric for metric in metrics if not metric.rule.waiting]
+    return [spec for plan in _PLANS for spec in plan(ready)]
 
 
 def targets_of(source: RedisSource | ScrapeSource | StaticSource) -> tuple[str, ...]:
