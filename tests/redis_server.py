@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -15,7 +16,7 @@ import redis
 
 from tests.waiting import until_sync
 
-_OWN = {"hello", "info", "config|resetstat", "client|setinfo", "client|setname"}
+_OWN = {"hello", "info", "config|resetstat", "client|setinfo", "client|setname", "ping"}
 
 
 class RedisServer:
@@ -24,11 +25,20 @@ class RedisServer:
     Used as a context manager it starts at once. `stop` and `start` keep port and directory, and so what was saved.
     """
 
-    def __init__(self, directory: Path, *, password: str | None = None, **options: object) -> None:
+    def __init__(
+        self, directory: Path, *, password: str | None = None, executable: str | None = None, **options: object
+    ) -> None:
         self.directory = directory
+        self.executable = executable
         self.port = free_port()
         self.password = password
-        self._options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", **options}
+        self.options: dict[str, Any] = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "save": "",
+            "appendonly": "no",
+            **options,
+        }
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -43,15 +53,20 @@ class RedisServer:
 
     def start(self, *, ready: bool = True, **options: object) -> Self:
         """Start, and wait until it answers; `ready` False: until it accepts connections."""
-        arguments = [redis_server(), "--dir", str(self.directory), "--daemonize", "no"]
-        for name, value in {**self._options, **options}.items():
-            arguments += [f"--{name.replace('_', '-')}", *([""] if value == "" else str(value).split(" "))]
-        if self.password is not None:
-            arguments += ["--requirepass", self.password]
+        arguments = self.arguments({**self.options, **options})
         with (self.directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log)
         until_sync(self._answers if ready else self._accepts)
         return self
+
+    def arguments(self, options: Mapping[str, object]) -> list[str]:
+        """Return the command line."""
+        arguments = [self.executable or redis_server(), "--dir", str(self.directory), "--daemonize", "no"]
+        for name, value in options.items():
+            arguments += [f"--{name.replace('_', '-')}", *([""] if value == "" else str(value).split(" "))]
+        if self.password is not None:
+            arguments += ["--requirepass", self.password]
+        return arguments
 
     def _accepts(self) -> bool:
         if self._process is None or self._process.poll() is not None:
@@ -89,6 +104,11 @@ class RedisServer:
             stats: dict[str, dict[str, int]] = client.info("commandstats")
         counts = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
         return {name: count for name, count in counts.items() if name not in _OWN}
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a process."""
+        return self._process is not None
 
     def pause(self) -> None:
         """Stop the process from running; the kernel still accepts connections for it."""

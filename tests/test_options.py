@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ def test_standalone_defaults() -> None:
         explain_port=8081,
         standalone=True,
         shutdown_delay_s=0.0,
+        kubeconfig=None,
+        namespace=None,
+        service_name="spillway",
+        lease_name="spillway",
+        cert_mode="self",
+        patch_apiservice=True,
+        strict_reach=False,
+        reach_allow=(),
+        share=(),
+        max_metrics_per_namespace=1000,
+        authentication_token_webhook_cache_ttl_s=10.0,
+        authorization_webhook_cache_authorized_ttl_s=10.0,
+        authorization_webhook_cache_unauthorized_ttl_s=10.0,
         log_level="info",
         log_format="text",
     )
@@ -62,12 +76,16 @@ def test_cluster_defaults() -> None:
 
 
 def test_every_flag() -> None:
-    """Each flag sets its field; --config adds up."""
+    """Each flag sets its field; --config and other lists add up."""
     options = serve(
+        *("--namespace", "n", "--service-name", "s", "--lease-name", "l", "--cert-mode", "files"),
+        *("--patch-apiservice=false", "--strict-reach", "--reach-allow", "10.20.0.0/16", "--reach-allow", "fd00::/8"),
+        *("--share", "a=b", "--share", "a=c", "--max-metrics-per-namespace", "7"),
         *("--config", "more", "--bind-address", "::1", "--secure-port", "0", "--tls-cert-file", "c"),
         *("--tls-private-key-file", "k", "--cert-dir", "d", "--metrics-bind-address", "10.0.0.1"),
         *("--metrics-port", "1", "--explain-port", "2", "--shutdown-delay", "1m500ms", "--log-level", "debug"),
-        *("--log-format", "json"),
+        *("--authentication-token-webhook-cache-ttl", "1s", "--authorization-webhook-cache-authorized-ttl", "5m"),
+        *("--authorization-webhook-cache-unauthorized-ttl=0", "--log-format", "json"),
     )
     assert options == ServeOptions(
         config=(Path("metrics.yaml"), Path("more")),
@@ -81,6 +99,19 @@ def test_every_flag() -> None:
         explain_port=2,
         standalone=True,
         shutdown_delay_s=60.5,
+        kubeconfig=None,
+        namespace="n",
+        service_name="s",
+        lease_name="l",
+        cert_mode="files",
+        patch_apiservice=False,
+        strict_reach=True,
+        reach_allow=(ip_network("10.20.0.0/16"), ip_network("fd00::/8")),
+        share=(("a", "b"), ("a", "c")),
+        max_metrics_per_namespace=7,
+        authentication_token_webhook_cache_ttl_s=1.0,
+        authorization_webhook_cache_authorized_ttl_s=300.0,
+        authorization_webhook_cache_unauthorized_ttl_s=0.0,
         log_level="debug",
         log_format="json",
     )
@@ -156,18 +187,41 @@ def test_standalone_refuses_what_is_not_loopback(capsys: pytest.CaptureFixture[s
     assert "Use --bind-address 127.0.0.1" in errors
 
 
-def test_serving_needs_standalone_for_now(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without standalone nothing is served, since nobody could be authenticated."""
-    assert "Use --standalone, which serves on loopback only" in refusal(capsys, "serve", "--config", "a")
+def test_in_a_cluster_nothing_has_to_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Objects and the pod's account are enough; standalone needs files, and does without a kubeconfig."""
+    assert isinstance(parse(["serve"], {}), ServeOptions)
+    assert "--config (SPILLWAY_CONFIG) is required" in refusal(capsys, "serve", "--standalone")
+    said = refusal(capsys, "serve", "--standalone", "--config", "a", "--kubeconfig", "k")
+    assert "exclude each other" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--share", "a", "must be FROM=TO"),
+        ("--share", "A=b", "DNS-1123"),
+        ("--reach-allow", "10.0.0.1/8", "must be an IP network"),
+        ("--max-metrics-per-namespace", "0", "from 1 to 1000000"),
+        ("--namespace", "a.b", "DNS-1123"),
+        ("--cert-mode", "none", "must be one of self, files"),
+    ],
+)
+def test_flags_of_a_cluster_say_what_they_take(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str, words: str
+) -> None:
+    """Each names the bound."""
+    assert words in refusal(capsys, "serve", flag, value)
 
 
 def test_every_problem_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A command line with several problems names each on a line of its own."""
-    errors = refusal(capsys, "serve", "--tls-cert-file", "c").splitlines()
+    errors = refusal(
+        capsys, "serve", "--standalone", "--tls-cert-file", "c", "--reach-allow", "10.0.0.0/8"
+    ).splitlines()
     assert [error.removeprefix("spillway serve: error: ").split()[0] for error in errors] == [
         "--config",
         "--tls-cert-file",
-        "callers",
+        "--reach-allow",
     ]
     assert all(error.startswith("spillway serve: error: ") for error in errors)
 

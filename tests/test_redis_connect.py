@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from adapter.sources.redis_connect import Credentials
+from adapter.sources.redis_access import Credentials
 from adapter.sources.resp import encode
-from tests.redis_reading import Reader, reading, redis_metric, source_error
+from tests.redis_reading import Reader, reading, readings_of, redis_metric, source_error
 from tests.redis_server import RedisServer, free_port
 from tests.scripted import Script, answering, scripted_server
 from tests.waiting import until, until_sync
@@ -55,6 +55,7 @@ EVERYTHING: list[dict[str, Any]] = [
     {"sortedSet": "orders:sorted"},
     {"hash": "orders:hash"},
     {"stream": "orders:stream", "group": "g"},
+    {"glob": "orders:h*", "type": "hash", "labels": {"queue": "$0 by glob"}},
 ]
 
 
@@ -81,7 +82,8 @@ def with_rights(server: RedisServer, tmp_path: Path, line: str) -> list[object]:
 
     async def main() -> list[object]:
         async with reading(redis_metric(url, *EVERYTHING, auth=auth)) as reader:
-            return list(await reader.all())
+            (batch,) = await reader.batches()
+            return list(readings_of(batch).values()) if batch.failure is None else [batch.failure]
 
     return asyncio.run(main())
 
@@ -90,7 +92,7 @@ def test_the_documented_rights_are_enough(server: RedisServer, tmp_path: Path) -
     """With the ACL line of the docs everything is read, and the server logs no refusal."""
     fill_everything(server)
     server.run("ACL LOG RESET")
-    assert with_rights(server, tmp_path, ACL_LINE) == [1, 1, 1, 1, 2, 0]
+    assert with_rights(server, tmp_path, ACL_LINE) == [1, 1, 1, 1, 2, 0, 1]
     assert server.run("ACL LOG") == [[]]
 
 
@@ -110,7 +112,9 @@ def test_the_documented_rights_are_nothing_more(server: RedisServer, tmp_path: P
     """The user of the docs can neither read other keys nor change, list or fetch anything."""
     fill_everything(server)
     with_rights(server, tmp_path, ACL_LINE)
-    others = "LLEN other|RPUSH orders 1|LRANGE orders 0 -1|KEYS *|INFO|XINFO STREAM orders:stream|XLEN other"
+    others = (
+        "LLEN other|RPUSH orders 1|LRANGE orders 0 -1|KEYS *|INFO|XINFO STREAM orders:stream|XLEN other|TYPE orders"
+    )
     for command in others.split("|"):
         (verdict,) = server.run(f"ACL DRYRUN spillway {command}")
         assert verdict != b"OK"
@@ -306,7 +310,7 @@ def test_a_server_that_is_busy_with_a_script(tmp_path: Path) -> None:
                     await until(becomes(reader, busy))
                     assert await reader.one() == busy
                     server.run("SCRIPT KILL")
-                assert await reader.one() == 2
+                    await until(becomes(reader, 2.0))
 
         asyncio.run(main())
 
@@ -332,6 +336,25 @@ def test_a_server_with_all_the_clients_it_takes(server: RedisServer) -> None:
     with server.client() as client:
         client.ping()
         assert until_sync(lambda: read_one(server.url)) == source_error("max number of clients reached")
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    """A server on this machine is read over its socket; one that is not there has a reason of its own."""
+    path = tmp_path / "redis.sock"
+    with RedisServer(tmp_path, unixsocket=path, maxclients=64) as server:
+        with server.client(db=2) as client:
+            client.rpush("k", "a", "b")
+
+        async def main() -> None:
+            async with reading(redis_metric(None, LIST, socket={"path": str(path), "database": 2})) as reader:
+                assert reader.spec.name == f"unix:{path}/2"
+                assert await reader.one() == 2
+                server.kill()
+                assert "SourceError" in str(await reader.one())
+                path.unlink(missing_ok=True)
+                assert await reader.one() == source_error("No such file or directory")
+
+        asyncio.run(main())
 
 
 def test_addresses_that_lead_nowhere() -> None:

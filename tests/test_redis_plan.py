@@ -9,11 +9,19 @@ import pytest
 from adapter.schema.model import RedisQueue, RedisSource, ScrapeSource, StaticSource
 from adapter.sources.plan import endpoints, source_id, targets_of
 from adapter.sources.redis_address import Address, parse_url
-from adapter.sources.redis_plan import read_plan, series_of, wanted
+from adapter.sources.redis_globs import Catalog, expanded
+from adapter.sources.redis_plan import Order, order_of, read_plan
+from adapter.sources.redis_wanted import Wanted, series_of, wanted
 from scaler.model import MetricRef, labels_of
 from tests.redis_reading import redis_metric
 
 REF = MetricRef("external.metrics.k8s.io", "shop", "m")
+
+
+def ordered(*metrics: Wanted) -> Order:
+    """Return the order of metrics without globs."""
+    catalog = Catalog({})
+    return order_of({metric.ref: expanded(metric, catalog) for metric in metrics})
 
 
 @pytest.mark.parametrize(
@@ -83,18 +91,18 @@ def test_series_of(queue: dict[str, Any], series: list[dict[str, str]]) -> None:
 def test_waiting_and_in_flight_are_different_slots() -> None:
     """The two readings of a group never share a slot; two metrics on the same reading do."""
     source = RedisSource.model_validate({"url": "redis://r", "queues": [{"stream": "s", "group": "g"}, {"list": "l"}]})
-    plan = read_plan([wanted(REF, source), wanted(REF._replace(name="n"), source)])
-    assert plan.slot_count == 3
-    for metric in plan.metrics:
+    order = ordered(wanted(REF, source), wanted(REF._replace(name="n"), source))
+    assert len(order.slots) == 3
+    for metric in order.metrics:
         assert sorted(metric.slots.tolist()) == [0, 1, 2]
-    assert sum(chunk.replies for chunk in plan.chunks) == 3
+    assert sum(chunk.replies for chunk in read_plan(order.slots).chunks) == 3
 
 
 def test_a_stream_is_never_split_between_chunks() -> None:
     """A stream's two replies arrive together, whatever number of other commands precedes them."""
     streams = [{"stream": f"s{i}", "group": "g"} for i in range(700)]
     source = RedisSource.model_validate({"url": "redis://r", "queues": [{"list": "l"}, *streams]})
-    plan = read_plan([wanted(REF, source)])
+    plan = read_plan(ordered(wanted(REF, source)).slots)
     ends = []
     total = 0
     for chunk in plan.chunks:

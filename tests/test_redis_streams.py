@@ -24,7 +24,7 @@ from adapter.sources.redis_lag import (
     null_lag,
     probe,
 )
-from adapter.sources.redis_plan import Group
+from adapter.sources.redis_wanted import Group
 from adapter.sources.resp import Reply, encode
 from scaler.model import Reason, Unknown
 from tests.redis_reading import reading, redis_metric, source_error

@@ -14,7 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.redis_cluster import RedisCluster
 from tests.redis_reading import reading, redis_metric, source_error
+from tests.redis_sentinel import MASTER, Sentinel
 from tests.redis_server import RedisServer, free_port
 
 DAY = datetime.timedelta(days=1)
@@ -150,6 +152,114 @@ def test_an_authority_that_cannot_be_read(port: int, tmp_path: Path) -> None:
     )
     file.write_text("not a certificate")
     assert read_one(port, tls={"caFile": str(file)}) == source_error(f"reading CA file {file}: no PEM certificate")
+
+
+def test_a_certificate_that_nobody_vouches_for(port: int) -> None:
+    """Only where verification is turned off is any certificate believed."""
+    assert read_one(port, tls={"insecureSkipVerify": True}) == 2
+
+
+@pytest.fixture
+def strict_port(authority: Authority, tmp_path: Path) -> Iterator[int]:
+    """A Redis that wants a certificate of its clients."""
+    certificate, key = authority.server("redis.test")
+    tls_port = free_port()
+    files: dict[str, Any] = {
+        "tls_cert_file": certificate,
+        "tls_key_file": key,
+        "tls_ca_cert_file": authority.ca_file,
+    }
+    with RedisServer(tmp_path, tls_port=tls_port, tls_auth_clients="yes", **files) as server:
+        server.run("RPUSH k a b")
+        yield tls_port
+
+
+def test_client_certificates(strict_port: int, authority: Authority, tmp_path: Path) -> None:
+    """Our own certificate is shown where there is one; without it, or with another's, the server turns us away."""
+    ours = {"caFile": str(authority.ca_file), "serverName": "redis.test"}
+    certificate, key = map(str, authority.server("spillway"))
+    assert read_one(strict_port, tls={**ours, "certFile": certificate, "keyFile": key}) == 2
+    detail = "TLS: closed by the server after the handshake: it may want a client certificate, or another one"
+    assert read_one(strict_port, tls=ours) == source_error(detail)
+    strangers, stranger_key = map(str, Authority(tmp_path, "strangers").server("spillway"))
+    theirs = {**ours, "certFile": strangers, "keyFile": stranger_key}
+    assert read_one(strict_port, tls=theirs) == source_error(detail)
+    pair = f"reading certificate file {certificate}: no PEM certificate with the key in {stranger_key}"
+    assert read_one(strict_port, tls={**ours, "certFile": certificate, "keyFile": stranger_key}) == source_error(pair)
+    missing = f"reading key file {tmp_path}/none: No such file or directory"
+    unread = {**ours, "certFile": certificate, "keyFile": f"{tmp_path}/none"}
+    assert read_one(strict_port, tls=unread) == source_error(missing)
+
+
+def test_a_key_with_a_passphrase(strict_port: int, authority: Authority, tmp_path: Path) -> None:
+    """Nobody is asked for a passphrase: the key cannot be used."""
+    certificate, key = authority.server("spillway")
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(
+        serialization.load_pem_private_key(key.read_bytes(), None).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    found = read_one(strict_port, tls={"certFile": str(certificate), "keyFile": str(locked)})
+    assert found == source_error(f"reading certificate file {certificate}: no PEM certificate with the key in {locked}")
+
+
+def test_a_cluster_that_speaks_tls(authority: Authority, tmp_path: Path) -> None:
+    """With tls every node is connected to over TLS, and must have a certificate."""
+    certificate, key = authority.server("127.0.0.1")
+    tls_port = free_port()
+    options: dict[str, Any] = {
+        "tls_port": tls_port,
+        "tls_cluster": "yes",
+        "tls_auth_clients": "no",
+        "tls_cert_file": certificate,
+        "tls_key_file": key,
+        "tls_ca_cert_file": authority.ca_file,
+    }
+    with RedisCluster(tmp_path, masters=1, **options) as cluster:
+        cluster.run("RPUSH k a b")
+        address = {"addresses": [f"127.0.0.1:{tls_port}"]}
+        ours = redis_metric(None, {"list": "k"}, cluster=address, tls={"caFile": str(authority.ca_file)})
+        strangers = redis_metric(None, {"list": "k"}, cluster=address, tls={})
+
+        async def main() -> None:
+            async with reading(ours) as reader:
+                assert await reader.one() == 2
+            async with reading(strangers) as reader:
+                assert "certificate" in str(await reader.one())
+
+        asyncio.run(main())
+
+
+def test_sentinels_that_speak_tls(port: int, authority: Authority, tmp_path: Path) -> None:
+    """TLS to the sentinels and TLS to the master are settings of their own."""
+    certificate, key = authority.server("sentinel.test")
+    tls_port = free_port()
+    lines = [
+        f"tls-port {tls_port}",
+        f"tls-cert-file {certificate}",
+        f"tls-key-file {key}",
+        f"tls-ca-cert-file {authority.ca_file}",
+        "tls-auth-clients no",
+        "tls-replication yes",
+    ]
+    ca = {"caFile": str(authority.ca_file)}
+    with Sentinel(tmp_path / "sentinel", port, *lines):
+        sentinel = {"addresses": [f"127.0.0.1:{tls_port}"], "master": MASTER}
+
+        def read(to_sentinel: Any, to_master: Any) -> object:
+            async def main() -> object:
+                place = {"sentinel": {**sentinel, "tls": to_sentinel}, "tls": to_master}
+                async with reading(redis_metric(None, {"list": "k"}, timeout_ms=2_000, **place)) as reader:
+                    return await reader.one()
+
+            return asyncio.run(main())
+
+        assert read({**ca, "serverName": "sentinel.test"}, {**ca, "serverName": "redis.test"}) == 2
+        assert "no sentinel knows the master" in str(read(ca, {**ca, "serverName": "redis.test"}))
+        assert f"master 127.0.0.1:{port}: TLS" in str(read({**ca, "serverName": "sentinel.test"}, ca))
 
 
 def test_plain_to_a_tls_port(port: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 from adapter.doctor import findings
 from adapter.doctor.findings import Finding, Level, Right
+from adapter.doctor_options import DoctorOptions
 from adapter.kube.certs import APISERVICE
 from adapter.kube.client import Access, Kube, KubeConfigError, KubeError, api_path
 
@@ -133,3 +136,15 @@ async def run(access: Access, at: Installation, out: TextIO = sys.stdout) -> int
         if finding.do:
             out.write(f"{'':8} → {finding.do}\n")
     return int(any(finding.level is Level.ERROR for finding in found))
+
+
+async def examine(options: DoctorOptions) -> int:
+    """Run the command: with a kubeconfig that is named or usual, else as the pod's account."""
+    kubeconfig = options.kubeconfig or _usual_kubeconfig()
+    access = Access(None if kubeconfig is None else str(kubeconfig), options.context)
+    return await run(access, Installation(options.namespace, options.service_name))
+
+
+def _usual_kubeconfig() -> Path | None:
+    named, home = os.environ.get("KUBECONFIG"), Path.home() / ".kube" / "config"
+    return Path(named) if named else home if home.exists() else None

@@ -66,7 +66,7 @@ class ServingSecret:
         """Set once there are files to serve from."""
 
     async def run(self) -> None:
-        """Look every ten seconds, more often until there is a certificate, for ever. What fails is tried again; what is served stays."""
+        """Look again and again, for ever. What fails is tried again; what is served stays."""
         while True:
             try:
                 await self.step()

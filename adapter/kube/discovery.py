@@ -70,7 +70,8 @@ class Discovery:
             if found.problems:
                 return _waiting(metric, f"{_shown(question)}: {found.problems[0]}")
             names = tuple(target.name for target in found.targets)
-            return replace(metric, targets=found.targets, rule=replace(metric.rule, targets=names, waiting="", listed=True))
+            rule = replace(metric.rule, targets=names, waiting="", listed=True)
+            return replace(metric, targets=found.targets, rule=rule)
         return metric
 
     def stop(self) -> None:

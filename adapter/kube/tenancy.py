@@ -13,7 +13,7 @@ from adapter.schema.model import RedisSource, ScrapeSource
 
 def secret_keys(metric: Metric) -> Iterator[SecretKey]:
     """Yield the Secrets a metric names, of its own namespace."""
-    for name in sorted({*_names(metric)}):
+    for name in sorted({name for name, _ in _uses(metric)}):
         yield SecretKey(metric.rule.ref.namespace, name)
 
 
@@ -24,12 +24,15 @@ def with_secrets(metric: Metric, get: Callable[[SecretKey], Secret | NoSecret]) 
         LookupError: One of them is not there or must not be used; the message says why.
     """
     found: dict[str, SecretData] = {}
-    for key in secret_keys(metric):
+    for name, needed in sorted(_uses(metric)):
+        key = SecretKey(metric.rule.ref.namespace, name)
         secret = get(key)
         problem = secret.detail if isinstance(secret, NoSecret) else usable_for(secret, key, _hosts(metric))
         if isinstance(secret, NoSecret) or problem is not None:
             raise LookupError(problem)
-        found[key.name] = SecretData(secret.version, secret.data)
+        if not any(secret.data.get(one) for one in needed.split(" or ")):
+            raise LookupError(f"Secret {name} has no key {needed}")
+        found[name] = SecretData(secret.version, secret.data)
     return replace(metric, secrets=found) if found else metric
 
 
@@ -38,25 +41,29 @@ def refuse(metric: Metric, why: str) -> Metric:
     return replace(metric, targets=(), rule=replace(metric.rule, targets=(), waiting=why))
 
 
-def _names(metric: Metric) -> Iterator[str]:
+def _uses(metric: Metric) -> Iterator[tuple[str, str]]:
+    """Yield each Secret a metric names, and the key it has to have."""
     source = metric.source
     if isinstance(source, RedisSource):
         sentinel = source.sentinel
         for auth in (source.auth, sentinel.auth if sentinel is not None else None):
             if auth is not None and auth.secret_ref is not None:
-                yield auth.secret_ref.name
+                yield auth.secret_ref.name, "password"
         for tls in (source.tls, sentinel.tls if sentinel is not None else None):
             if tls is not None and tls.ca_secret_ref is not None:
-                yield tls.ca_secret_ref.name
+                yield tls.ca_secret_ref.name, "ca.crt"
     elif isinstance(source, ScrapeSource):
         if source.auth is not None and source.auth.secret_ref is not None:
-            yield source.auth.secret_ref.name
+            yield source.auth.secret_ref.name, "token or password"
         if source.tls is not None and source.tls.ca_secret_ref is not None:
-            yield source.tls.ca_secret_ref.name
+            yield source.tls.ca_secret_ref.name, "ca.crt"
 
 
 def _hosts(metric: Metric) -> Iterator[str]:
-    """Yield every host a metric's configuration names: those its credentials would be sent to."""
+    """Yield every host a metric's configuration names: those its credentials would be sent to.
+
+    Discovered pods have no names; they are "pods.NAMESPACE", and a Service's "SERVICE.NAMESPACE.svc".
+    """
     source = metric.source
     if isinstance(source, RedisSource):
         if source.url is not None:
@@ -67,3 +74,8 @@ def _hosts(metric: Metric) -> Iterator[str]:
     elif isinstance(source, ScrapeSource):
         for url in source.targets.urls:
             yield urlsplit(url).hostname or ""
+        namespace = metric.rule.ref.namespace
+        if source.targets.service is not None:
+            yield f"{source.targets.service}.{namespace}.svc"
+        if source.targets.selector is not None:
+            yield f"pods.{namespace}"

@@ -5,176 +5,132 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from adapter.schema.strict import FILE_ONLY, Path, Strict
-from adapter.schema.text import FilePath, SeriesLabels, Text
+from adapter.schema.redis_access import RedisAuth, Tls
+from adapter.schema.redis_queue import RedisQueue
+from adapter.schema.strict import FILE_ONLY, Path, Strict, cel
+from adapter.schema.text import Text
 from adapter.schema.urls import MAX_URL_CHARS, redis_url_problem
 
-RedisKey = Annotated[str, Text("must be the name of a key")]
+
+def _server_problem(text: str) -> str | None:
+    if "@" in text:
+        return "must not hold a user or a password: name them in auth"
+    if "/" in text:
+        return "must be host or host:port, without a scheme and a path"
+    return redis_url_problem(f"redis://{text}") and "must be host or host:port, a port from 1 to 65535"
 
 
-class Tls(Strict):
-    """How a TLS server is verified."""
-
-    ca_file: FilePath | None = Field(
-        default=None,
-        description="A PEM file with the certificate authorities to trust instead of the system's, read at each "
-        "connect. Default: the system's.",
-        json_schema_extra=FILE_ONLY,
-    )
-    server_name: (
-        Annotated[str, Text("must be a host name", pattern="[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?", max_chars=253)]
-        | None
-    ) = Field(
-        default=None,
-        description="The name the server's certificate must have. Default: the URL's host; needed where that is an "
-        "address or a tunnel.",
-    )
+ServerAddress = Annotated[
+    str,
+    Text(
+        "must be host or host:port",
+        max_chars=300,
+        check=_server_problem,
+        shown=False,
+        published=r"[-A-Za-z0-9._:\[\]]+",
+    ),
+]
+Database = Annotated[int, Field(ge=0, le=99_999)]
 
 
-class RedisAuth(Strict):
-    """Credentials, read again at each connect so that a rotated one is picked up."""
+class RedisSentinel(Strict):
+    """A master that Redis Sentinel watches over, whichever server that is at the moment."""
 
     secret: ClassVar[bool] = True
 
-    username: Annotated[str, Text("must be a user name", pattern="[^\0]+", shown=False)] | None = Field(
-        default=None,
-        description="The ACL user. Default: Redis' own user default.",
-        json_schema_extra=FILE_ONLY,
+    stand_ins: ClassVar[Mapping[str, object]] = {"addresses": ["stand-in"], "master": "stand-in"}
+
+    addresses: Annotated[tuple[ServerAddress, ...], Field(strict=False, min_length=1, max_length=32)] = Field(
+        description="The sentinels, host or host:port, 1 to 32. Port 26379 where none is given. All are asked, and of "
+        "their answers the newest counts, so name every one of them."
     )
-    username_file: FilePath | None = Field(
-        default=None,
-        description="A file that holds the ACL user, as a mounted Secret does. Default none.",
-        json_schema_extra=FILE_ONLY,
+    master: Annotated[str, Text("must be the name of a master, without spaces", pattern=r"[^\s\0]+", max_chars=256)] = (
+        Field(description="The name under which the sentinels know the master, such as mymaster.")
     )
-    password_file: FilePath | None = Field(
+    database: Database = Field(default=0, description="The number of the database, 0 to 99999. Default 0.")
+    auth: RedisAuth | None = Field(
         default=None,
-        description="A file that holds the password, as a mounted Secret does. Default none.",
-        json_schema_extra=FILE_ONLY,
+        description="Credentials for the sentinels themselves; those for the master are in auth of the source. Default "
+        "none.",
     )
-    password_env: (
+    tls: Tls | None = Field(
+        default=None,
+        description="How the sentinels are verified; {} where they speak TLS with a certificate of a known authority. "
+        "Default none: plain TCP to the sentinels.",
+    )
+
+
+class RedisCluster(Strict):
+    """A Redis Cluster: every key is asked of the master that holds it at the moment."""
+
+    stand_ins: ClassVar[Mapping[str, object]] = {"addresses": ["stand-in"]}
+
+    addresses: Annotated[tuple[ServerAddress, ...], Field(strict=False, min_length=1, max_length=100)] = Field(
+        description="Some nodes, host or host:port, 1 to 100; the first that answers tells all the others. Port 6379 "
+        "where none is given. A Service in front of all of them will do."
+    )
+
+
+class RedisSocket(Strict):
+    """A server on this machine."""
+
+    stand_ins: ClassVar[Mapping[str, object]] = {"path": "/stand-in"}
+
+    path: Annotated[
+        str, Text("must be an absolute path of at most 107 characters", pattern="/[^\0]+", max_chars=107, shown=False)
+    ] = Field(description="The path of the server's unix socket, at most 107 characters.")
+    database: Database = Field(default=0, description="The number of the database, 0 to 99999. Default 0.")
+
+
+class RedisSource(Strict):
+    """Queue depths from Redis or Valkey: exactly one of url, sentinel, cluster and socket says where it is."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                "[has(self.url), has(self.sentinel), has(self.cluster)].filter(x, x).size() == 1",
+                "must have exactly one of url, sentinel and cluster",
+            ),
+            ("!has(self.tls) || !has(self.url) || self.url.startsWith('rediss://')", "tls is for rediss://"),
+        )
+    )
+
+    stand_ins: ClassVar[Mapping[str, object]] = {"queues": [{"list": "stand-in"}]}
+
+    url: (
         Annotated[
             str,
-            Text("must be the name of an environment variable", pattern="[A-Za-z_][A-Za-z0-9_]*", shown=False),
+            Text(
+                "must be redis://host[:port][/db] or rediss://…",
+                max_chars=MAX_URL_CHARS,
+                check=redis_url_problem,
+                shown=False,
+                published='rediss?://[!"$->A-~]+',
+            ),
         ]
         | None
     ) = Field(
         default=None,
-        description="The environment variable that holds the password. Default none.",
+        description="One server: redis://host[:port][/db], or rediss:// for TLS. Port 6379 and database 0 where none "
+        "is given, as Redis has them. No user, password, or query: credentials in a URL end up in logs. Default none.",
+    )
+    sentinel: RedisSentinel | None = Field(
+        default=None, description="A master watched over by Redis Sentinel. Default none."
+    )
+    cluster: RedisCluster | None = Field(default=None, description="A Redis Cluster. Default none.")
+    socket: RedisSocket | None = Field(
+        default=None,
+        description="A server on this machine, over a unix socket. Default none.",
         json_schema_extra=FILE_ONLY,
     )
-
-    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
-        """One place for each credential, and at least one credential."""
-        user = self._set("username", "usernameFile", unread=unread)
-        password = self._set("passwordFile", "passwordEnv", unread=unread)
-        if len(user) > 1:
-            yield (), "must have username or usernameFile, not both"
-        if len(password) > 1:
-            yield (), "must have passwordFile or passwordEnv, not both"
-        if not user and not password and not unread:
-            yield (), "must have a user or a password: username, usernameFile, passwordFile, passwordEnv"
-
-    def _set(self, *names: str, unread: frozenset[str]) -> list[str]:
-        given = {field.alias: getattr(self, name) for name, field in type(self).model_fields.items()}
-        return [name for name in names if given[name] is not None or name in unread]
-
-
-class RedisQueue(Strict):
-    """One queue: exactly one of list, set, sortedSet, hash and stream names its key."""
-
-    list: RedisKey | None = Field(
-        default=None, description="The key of a list; its depth is LLEN. This is what most job queues use."
-    )
-    set: RedisKey | None = Field(default=None, description="The key of a set; its depth is SCARD.")
-    sorted_set: RedisKey | None = Field(
-        default=None, description="The key of a sorted set, such as delayed jobs; its depth is ZCARD."
-    )
-    hash: RedisKey | None = Field(default=None, description="The key of a hash; its depth is HLEN.")
-    stream: RedisKey | None = Field(
-        default=None, description="The key of a stream; its depth is what `group` has still to do."
-    )
-    group: Annotated[str, Text("must be the name of a consumer group")] | None = Field(
-        default=None,
-        description="The consumer group. Required with stream, and only with it: a stream keeps what is done, so "
-        "that only a group knows what is left.",
-    )
-    count: Annotated[tuple[Literal["waiting", "inFlight"], ...], Field(strict=False, min_length=1)] | None = Field(
-        default=None,
-        description="Only with stream: which entries count. waiting: not yet delivered to the group (its lag). "
-        "inFlight: delivered and not yet acknowledged. Each is a series of its own with the label state. Default "
-        "both: a worker busy with an entry is still needed.",
-    )
-    labels: SeriesLabels | None = Field(
-        default=None,
-        description="The labels of the queue's series, at most 32, which HPA selectors and aggregate.by see. A name "
-        "is [a-zA-Z_][a-zA-Z0-9_]* or a Kubernetes label key, the only names a selector can hold. A selector holds "
-        'values of at most 63 letters, digits, "-", "_" and ".": give a label where a key has ":" or "{}". '
-        "Default queue=<key>, for a stream also group=<group>.",
-    )
-    on_missing: Literal["zero", "unknown"] | None = Field(
-        default=None, description="What it means that the key does not exist. Default: onMissing of the source."
-    )
-    on_missing_group: Literal["all", "unknown"] | None = Field(
-        default=None,
-        description="Only with stream: what it means that the group does not exist. Default: onMissingGroup of the "
-        "source.",
-    )
-
-    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
-        """One kind of key; what is for streams is with a stream."""
-        kinds = {
-            "list": self.list,
-            "set": self.set,
-            "sortedSet": self.sorted_set,
-            "hash": self.hash,
-            "stream": self.stream,
-        }
-        chosen = [kind for kind, key in kinds.items() if key is not None or kind in unread]
-        if len(chosen) > 1:
-            yield (), f"must name one of list, set, sortedSet, hash and stream, got {' and '.join(chosen)}"
-        if not chosen and unread <= type(self).names():
-            yield (), "must name one of list, set, sortedSet, hash and stream"
-        if "stream" in chosen:
-            if self.group is None and "group" not in unread:
-                yield ("group",), "is required with stream"
-            if self.count is not None and len({*self.count}) < len(self.count):
-                yield ("count",), "must not name the same state twice"
-            if self.labels is not None and "state" in self.labels:
-                yield ("labels", "state"), "must not be set for a stream: it tells waiting from inFlight"
-        elif chosen:
-            for name, value in (
-                ("group", self.group),
-                ("count", self.count),
-                ("onMissingGroup", self.on_missing_group),
-            ):
-                if value is not None or name in unread:
-                    yield (name,), f"must not be set for a {chosen[0]}: it is for streams"
-
-
-class RedisSource(Strict):
-    """Queue depths from one Redis database, standalone."""
-
-    stand_ins: ClassVar[Mapping[str, object]] = {"url": "redis://stand-in", "queues": [{"list": "stand-in"}]}
-
-    url: Annotated[
-        str,
-        Text(
-            "must be redis://host[:port][/db] or rediss://…",
-            max_chars=MAX_URL_CHARS,
-            check=redis_url_problem,
-            shown=False,
-        ),
-    ] = Field(
-        description="redis://host[:port][/db], or rediss:// for TLS. Port 6379 and database 0 where none is given, "
-        "as Redis has them. No user, password, or query: credentials in a URL end up in logs."
-    )
-    auth: RedisAuth | None = Field(default=None, description="Credentials. Default none.", json_schema_extra=FILE_ONLY)
+    auth: RedisAuth | None = Field(default=None, description="Credentials. Default none.")
     tls: Tls | None = Field(
         default=None,
-        description="Only with rediss://: how the server is verified. Default: by the system's certificate "
-        "authorities and the URL's host. Verification cannot be turned off.",
+        description="How the server is verified: with rediss://, or to speak TLS with sentinel and cluster, for which "
+        "{} is enough where the certificates are of a known authority. Default: for rediss:// by the system's "
+        "certificate authorities and the URL's host; for sentinel and cluster plain TCP.",
     )
     queues: Annotated[tuple[RedisQueue, ...], Field(strict=False, min_length=1, max_length=10_000)] = Field(
         description="The queues, 1 to 10000, each with series labels of its own."
@@ -191,6 +147,27 @@ class RedisSource(Strict):
     )
 
     def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
-        """TLS settings only where TLS is spoken."""
-        if self.tls is not None and not self.url.startswith("rediss://") and not unread & {"url", "tls"}:
-            yield ("tls",), "must not be set for redis://: it is for rediss://"
+        """One place; TLS settings only where TLS is spoken."""
+        places = {"url": self.url, "sentinel": self.sentinel, "cluster": self.cluster, "socket": self.socket}
+        chosen = [name for name, place in places.items() if place is not None or name in unread]
+        if len(chosen) > 1:
+            yield (), f"must have one of url, sentinel, cluster and socket, got {' and '.join(chosen)}"
+        if not chosen and unread <= type(self).names():
+            yield (), "must have one of url, sentinel, cluster and socket: where is the Redis?"
+        if self.tls is not None and "tls" not in unread:
+            if self.url is not None and not self.url.startswith("rediss://"):
+                yield ("tls",), "must not be set for redis://: it is for rediss://"
+            if self.socket is not None:
+                yield ("tls",), "must not be set for a socket"
+
+    def hints(self) -> Iterator[tuple[Path, str]]:
+        """Yield the place and a message for what is valid and not safe."""
+        places: list[tuple[Path, Tls | None]] = [(("tls",), self.tls)]
+        if self.sentinel is not None:
+            places.append((("sentinel", "tls"), self.sentinel.tls))
+            if self.tls is not None and self.sentinel.tls is None:
+                yield ("sentinel",), "the master is asked over TLS and the sentinels are not: set tls here too"
+        for place, tls in places:
+            if tls is not None and tls.insecure_skip_verify:
+                message = "no certificate is verified: whoever is in between can read passwords and make up numbers"
+                yield (*place, "insecureSkipVerify"), message

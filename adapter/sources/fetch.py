@@ -6,18 +6,33 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import zlib
+from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from adapter.schema.policy import ALLOW_ALL, AddressPolicy
 from adapter.sources import SourceFailureError
 from adapter.sources.addresses import refusal
+from adapter.sources.scrape_access import Ready
 
-# version=0.0.4 alone is understood; a server that knows only others may answer with them, and is then refused by name.
-_ACCEPT = "text/plain;version=0.0.4,*/*;q=0.1"
-_OTHER_FORMATS = ("text/html", "application/openmetrics-text", "application/vnd.google.protobuf", "application/json")
+# Names are asked for as they are (allow-utf-8): to have them with underscores instead would make them others.
+_TEXT = ("text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain;version=0.0.4;escaping=allow-utf-8")
+_OPENMETRICS = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+    "application/openmetrics-text;version=0.0.1",
+)
+_NOT_READ = {
+    "text/html": "not a metrics page",
+    "application/json": "not a metrics page",
+    "application/vnd.google.protobuf": "protobuf, and so native histograms, are not read; let it serve text",
+}
+_OPENMETRICS_TYPE = "application/openmetrics-text"
+_MAX_REDIRECTS = 3
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 _STEP_BYTES = 256 * 1024  # inflated at a time before other tasks get their turn, about half a millisecond
 _ERRNO_DETAILS = {
@@ -31,12 +46,38 @@ _ERRNO_DETAILS = {
 }
 
 
+class NotAdmittedError(SourceFailureError):
+    """The server, or we, did not accept what the other showed: credentials or a certificate."""
+
+
 class AddressRefusedError(OSError):
     """A page's host is at an address that must not be connected to."""
 
 
-def new_session(interval_ms: int, policy: AddressPolicy = ALLOW_ALL) -> aiohttp.ClientSession:
-    """Return a session for one endpoint: one connection, kept from one read to the next, no cookies, no redirects.
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a page holds, inflated, and whether it is OpenMetrics or Prometheus text."""
+
+    text: bytearray
+    openmetrics: bool
+
+
+def accept(*, openmetrics_first: bool) -> str:
+    """Return the header Accept.
+
+    Prometheus text comes first: it says the same in fewer bytes and without exemplars to skip, and counters have the
+    names they were given, where some libraries add _total in OpenMetrics. But only there most libraries tell when a
+    series was created.
+    """
+    formats = (*_OPENMETRICS, *_TEXT) if openmetrics_first else (*_TEXT, *_OPENMETRICS)
+    weighted = [f"{media};q=0.{9 - place}" for place, media in enumerate(formats)]
+    return ",".join([*weighted, "*/*;q=0.1"])
+
+
+def new_session(
+    interval_ms: int, policy: AddressPolicy = ALLOW_ALL, *, openmetrics_first: bool = False
+) -> aiohttp.ClientSession:
+    """Return a session for one endpoint: one connection, kept from one read to the next, no cookies.
 
     A session of its own costs 5 KB, less than the connection it holds, and shares nothing with other namespaces.
     """
@@ -55,13 +96,19 @@ def new_session(interval_ms: int, policy: AddressPolicy = ALLOW_ALL) -> aiohttp.
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,  # we inflate ourselves, within a bound
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-        headers={"Accept": _ACCEPT, "Accept-Encoding": "identity", "User-Agent": "spillway"},
+        headers={
+            "Accept": accept(openmetrics_first=openmetrics_first),
+            "Accept-Encoding": "identity",
+            "User-Agent": "spillway",
+        },
         read_bufsize=_STEP_BYTES,
     )
 
 
-async def fetch(session: aiohttp.ClientSession, url: str, timeout_ms: int, max_bytes: int) -> bytearray:
-    """Return the body of a page, inflated.
+async def fetch(
+    session: aiohttp.ClientSession, url: str, timeout_ms: int, max_bytes: int, ready: Ready | None = None
+) -> Body:
+    """Return a page.
 
     A last line without a line feed gets one where the answer is known to be whole: many hand-written pages lack it. A
     body that simply ends with the connection is handed on as it is.
@@ -69,22 +116,47 @@ async def fetch(session: aiohttp.ClientSession, url: str, timeout_ms: int, max_b
     Raises:
         SourceFailureError: There is no answer in time, it is not 200, not a metrics page, or larger than `max_bytes`.
     """
-    headers = {"X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_ms / 1000:g}"}
     try:
-        async with (
-            asyncio.timeout(timeout_ms / 1000),
-            session.get(url, headers=headers, allow_redirects=False) as response,
-        ):
-            inflate = _check_head(response, max_bytes)
-            page = await _body(response, inflate, max_bytes)
-            framed = inflate or response.content_length is not None or "Transfer-Encoding" in response.headers
+        async with asyncio.timeout(timeout_ms / 1000):
+            page = await _follow(session, URL(url), timeout_ms, max_bytes, ready or Ready())
     except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError; ValueError: a bad URL
-        raise SourceFailureError(failure_detail(error)) from error
-    if page[:64].lstrip().startswith(b"<"):
+        kind = NotAdmittedError if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) else SourceFailureError
+        raise kind(failure_detail(error)) from error
+    if page.text[:64].lstrip().startswith(b"<"):
         raise SourceFailureError("body is HTML or XML, not a metrics page")
-    if framed and page and page[-1] != ord("\n"):
-        page += b"\n"
     return page
+
+
+async def _follow(session: aiohttp.ClientSession, url: URL, timeout_ms: int, max_bytes: int, ready: Ready) -> Body:
+    """Get a page, also from another path of the same server, which alone has a right to our credentials."""
+    headers = {"X-Prometheus-Scrape-Timeout-Seconds": f"{timeout_ms / 1000:g}"}
+    if ready.authorization is not None:
+        headers["Authorization"] = ready.authorization
+    origin = url.origin()
+    for _ in range(_MAX_REDIRECTS + 1):
+        async with session.get(
+            url,
+            headers=headers,
+            allow_redirects=False,
+            ssl=True if ready.context is None else ready.context,
+            server_hostname=ready.server_name,
+        ) as response:
+            if response.status not in (301, 302, 303, 307, 308):
+                return await _page(response, max_bytes)
+            target = response.headers.get("Location", "")
+        url = url.join(URL(target)).with_user(None)
+        if not target or url.origin() != origin:
+            raise SourceFailureError(f"HTTP {response.status}: redirects to another server are not followed")
+    raise SourceFailureError(f"more than {_MAX_REDIRECTS} redirects")
+
+
+async def _page(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
+    inflate = _check_head(response, max_bytes)
+    text = await _body(response, inflate, max_bytes)
+    whole = inflate or response.content_length is not None or "Transfer-Encoding" in response.headers
+    if whole and text and text[-1] != ord("\n"):
+        text += b"\n"
+    return Body(text, response.content_type == _OPENMETRICS_TYPE)
 
 
 def _refused(error: BaseException | None) -> str | None:
@@ -125,18 +197,26 @@ def failure_detail(error: BaseException) -> str:
 
 def _check_head(response: aiohttp.ClientResponse, max_bytes: int) -> bool:
     """Refuse an answer by its status and headers. Returns: whether the body is compressed."""
-    if 300 <= response.status < 400:
-        raise SourceFailureError(f"HTTP {response.status}: redirects are not followed")
+    if response.status in (401, 403):
+        raise NotAdmittedError(f"HTTP {response.status}")
     if response.status != 200:
         raise SourceFailureError(f"HTTP {response.status}")
-    if response.content_type in _OTHER_FORMATS and "Content-Type" in response.headers:
-        raise SourceFailureError(f"content type {response.content_type}: not Prometheus text")
+    if "Content-Type" in response.headers and response.content_type in _NOT_READ:
+        raise SourceFailureError(f"content type {response.content_type}: {_NOT_READ[response.content_type]}")
+    if response.content_type == _OPENMETRICS_TYPE and _version(response) not in ("1.0.0", "0.0.1", ""):
+        raise SourceFailureError("content type application/openmetrics-text: only versions 1.0.0 and 0.0.1 are read")
     if response.content_length is not None and response.content_length > max_bytes:
         raise _too_large(max_bytes)
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise SourceFailureError("content encoding is neither identity nor gzip")
     return encoding.endswith("gzip")
+
+
+def _version(response: aiohttp.ClientResponse) -> str:
+    message = Message()
+    message["Content-Type"] = response.headers.get("Content-Type", "")
+    return str(message.get_param("version", ""))
 
 
 async def _body(response: aiohttp.ClientResponse, inflate: bool, max_bytes: int) -> bytearray:

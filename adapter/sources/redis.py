@@ -1,49 +1,68 @@
-"""Queue depths from one Redis database: one pipelined round trip a read, however many metrics share it.
+"""Queue depths from Redis: one pipelined round trip a server and read, however many metrics share it.
 
-Plain read commands only; docs/redis.md has them, the rights they need, and what each state of the server becomes.
+Plain read commands only; docs/redis.md has them, the rights they need, and what each state of the servers becomes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from typing import ClassVar
 
 import numpy as np
 
 from adapter.schema.metric import Metric
-from adapter.schema.model import RedisSource
-from adapter.sources import SourceFailureError
-from adapter.sources.redis_address import Address, parse_url
-from adapter.sources.redis_connect import Credentials, Verification, explain, open_connection
-from adapter.sources.redis_lag import Memory
-from adapter.sources.redis_plan import MetricPlan, Wanted, read_plan, wanted
-from adapter.sources.redis_replies import Readings, fill_depths, fold_counts
-from adapter.sources.redis_settle import settle
-from adapter.sources.redis_streams import fold_streams
-from adapter.sources.resp import ClosedError, Connection, Reply, RespError
-from scaler.model import Batch, MetricRef, Unknown
+from adapter.schema.model import RedisAuth, RedisSource, Tls
+from adapter.sources.redis_access import Access, Credentials, Verification
+from adapter.sources.redis_address import (
+    DEFAULT_SENTINEL_PORT,
+    Cluster,
+    Place,
+    Sentinels,
+    Socket,
+    parse_server,
+    parse_url,
+)
+from adapter.sources.redis_cluster import ClusterServers
+from adapter.sources.redis_globs import Catalog, expanded, limits_of
+from adapter.sources.redis_one import DirectWay, OneServer, Servers
+from adapter.sources.redis_plan import MetricPlan, SeriesOfMetric, order_of
+from adapter.sources.redis_replies import Readings
+from adapter.sources.redis_sentinel import SentinelWay
+from adapter.sources.redis_wanted import Wanted, wanted
+from scaler.model import EMPTY_LAYOUT, Batch, MetricRef, Unknown
+
+_SHARE = 0.9
+"""Of the timeout that one node of a cluster may take, so that what the others say still comes in time."""
+
+_FIRST_SEARCH, _LATER_SEARCH = 0.5, 0.25
+"""Of the timeout that looking for the keys of globs may take: nothing is known before the first search has ended."""
+
+_LONGEST_LATER_SEARCH_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class RedisSpec:
-    """Everything read from one database, as one user, by the metrics of one namespace, at one interval."""
+    """Everything read from one place, as one user, by the metrics of one namespace, at one interval.
+
+    `access` is to what is read, `sentinel_access` to the sentinels that say where it is.
+    """
 
     type: ClassVar[str] = "redis"
 
     namespace: str
-    address: Address
-    credentials: Credentials | None
-    verification: Verification
+    place: Place
+    access: Access
     interval_ms: int
     timeout_ms: int
+    sentinel_access: Access
     wanted: tuple[Wanted, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
-        """The database: "redis.shop:6379/0"."""
-        return self.address.target
+        """What is read: "redis.shop:6379/0"."""
+        return self.place.target
 
     @property
     def metrics(self) -> frozenset[MetricRef]:
@@ -54,120 +73,144 @@ class RedisSpec:
         """Return the endpoint, not connected."""
         return RedisEndpoint(self)
 
+    def servers(self, catalog: Catalog) -> Servers:
+        """Return whom to ask, not connected."""
+        timeout_s = self.timeout_ms / 1000
+        match self.place:
+            case Cluster():
+                return ClusterServers(self.place, self.access, timeout_s, catalog)
+            case Sentinels():
+                return OneServer(SentinelWay(self.place, self.sentinel_access, self.access, timeout_s), catalog)
+            case _:
+                return OneServer(DirectWay(self.place, self.access, timeout_s), catalog)
+
 
 def plan(metrics: Sequence[Metric]) -> list[RedisSpec]:
-    """Return an endpoint for each database, user, way to verify, interval, timeout and namespace among the metrics."""
+    """Return an endpoint for each place, user, way to verify, reach, interval, timeout and namespace."""
     grouped: dict[RedisSpec, list[Wanted]] = {}
     for metric in metrics:
         if isinstance(metric.source, RedisSource):
             members = grouped.setdefault(_endpoint(metric, metric.source), [])
-            members.append(wanted(metric.rule.ref, metric.source))
+            members.append(wanted(metric.rule.ref, metric.source, metric.rule.max_series))
     return [replace(spec, wanted=tuple(members)) for spec, members in grouped.items()]
 
 
 def target_of(source: RedisSource) -> str:
-    """Return the Batch.target of what is read from this source."""
-    return parse_url(source.url).target
+    """Return the Batch.target of what is read from this source. It stays when another server takes over."""
+    return _place(source).target
+
+
+def _place(source: RedisSource) -> Place:
+    if source.socket is not None:
+        return Socket(source.socket.path, source.socket.database)
+    if source.sentinel is not None:
+        one = source.sentinel
+        servers = tuple(parse_server(text, DEFAULT_SENTINEL_PORT) for text in one.addresses)
+        return Sentinels(servers, one.master, one.database, source.tls is not None, one.tls is not None)
+    if source.cluster is not None:
+        return Cluster(tuple(map(parse_server, source.cluster.addresses)), source.tls is not None)
+    if source.url is None:
+        raise ValueError("a source needs one of url, sentinel, cluster and socket")
+    return parse_url(source.url)
 
 
 def _endpoint(metric: Metric, source: RedisSource) -> RedisSpec:
-    auth, tls = source.auth, source.tls
-    credentials = None
-    if auth is not None:
-        credentials = Credentials(auth.username, auth.username_file, auth.password_file, auth.password_env)
+    sentinel = source.sentinel
     return RedisSpec(
         namespace=metric.rule.ref.namespace,
-        address=parse_url(source.url),
-        credentials=credentials,
-        verification=Verification(tls.ca_file, tls.server_name) if tls else Verification(),
+        place=_place(source),
+        access=_access(source.auth, source.tls, metric),
         interval_ms=metric.rule.interval_ms,
         timeout_ms=metric.timeout_ms,
+        sentinel_access=_access(sentinel.auth, sentinel.tls, metric) if sentinel is not None else Access(),
     )
 
 
+def _access(auth: RedisAuth | None, tls: Tls | None, metric: Metric) -> Access:
+    credentials = None
+    if auth is not None and auth.secret_ref is not None:
+        secret = metric.secrets[auth.secret_ref.name]
+        credentials = Credentials(
+            secret_version=secret.version,
+            secret_user=secret.data.get("username"),
+            secret_password=secret.data.get("password"),
+        )
+    elif auth is not None:
+        credentials = Credentials(auth.username, auth.username_file, auth.password_file, auth.password_env)
+    verification = Verification()
+    if tls is not None:
+        files = (tls.ca_file, tls.server_name, tls.cert_file, tls.key_file)
+        ca_data = None
+        if tls.ca_secret_ref is not None:
+            ca_data = metric.secrets[tls.ca_secret_ref.name].data.get("ca.crt", b"").decode("ascii", "replace")
+        verification = Verification(*files, tls.insecure_skip_verify, ca_data)
+    return Access(credentials, verification, metric.policy)
+
+
 class RedisEndpoint:
-    """Reads a database over one connection, which stays open from read to read."""
+    """Reads one place, over connections that stay open from read to read."""
 
     def __init__(self, spec: RedisSpec) -> None:
         self._spec = spec
-        self._plan = read_plan(spec.wanted)
-        self._memory: Memory = {}
-        self._connection: Connection | None = None
+        self._catalog = Catalog(limits_of(spec.wanted))
+        self._version = self._catalog.version
+        self._order = order_of(self._expanded())
+        self._servers = spec.servers(self._catalog)
 
     async def collect(self, now_ms: int) -> list[Batch]:
         """Read once. See `Endpoint`."""
-        reused = self._connection is not None and self._connection.is_open
-        try:
-            try:
-                readings = await self._read()
-            except ClosedError:
-                if not reused:
-                    raise
-                # The server closed an idle connection, or restarted: that must not cost a read.
-                readings = await self._read()
-        except (OSError, RespError) as exc:
-            raise SourceFailureError(explain(exc)) from exc
-        return [self._batch(metric, readings, now_ms) for metric in self._plan.metrics]
+        deadline = asyncio.get_running_loop().time() + _SHARE * self._spec.timeout_ms / 1000
+        if self._catalog.limits:
+            await self._look(now_ms)
+        readings = await self._servers.read(self._order, now_ms, deadline)
+        if self._catalog.limits:
+            self._catalog.observe(readings.values, readings.problems, now_ms)
+        return [
+            *(self._batch(metric, readings, now_ms) for metric in self._order.metrics),
+            *(self._without_series(ref, unknown, now_ms) for ref, unknown in self._order.unknown),
+        ]
 
     def failed(self, unknown: Unknown, now_ms: int) -> list[Batch]:
-        """Return a Batch a metric in which each series has the same problem: which series there are is configured."""
+        """Return a Batch a metric in which each series, as far as it is known, has the same problem."""
         return [
-            Batch(
-                metric.ref,
-                self._spec.name,
-                now_ms,
-                metric.layout,
-                np.full(len(metric.layout), np.nan),
-                dict.fromkeys(range(len(metric.layout)), unknown),
-            )
-            for metric in self._plan.metrics
+            *(
+                Batch(
+                    metric.ref,
+                    self._spec.name,
+                    now_ms,
+                    metric.layout,
+                    np.full(len(metric.layout), np.nan),
+                    dict.fromkeys(range(len(metric.layout)), unknown),
+                )
+                for metric in self._order.metrics
+            ),
+            *(self._without_series(ref, unknown, now_ms) for ref, _ in self._order.unknown),
         ]
 
     async def close(self) -> None:
-        """Close the connection."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
+        """Close all connections."""
+        await self._servers.close()
 
-    async def _read(self) -> Readings:
-        if self._connection is None or not self._connection.is_open:
-            self._connection = await open_connection(
-                self._spec.address, self._spec.credentials, self._spec.verification, self._spec.timeout_ms / 1000
-            )
-        connection, readings = self._connection, Readings.empty(self._plan)
-        try:
-            await self._ask_all(connection, readings)
-            fill_depths(self._plan, readings)
-            if readings.doubts:
-                await settle(connection, readings, self._memory)
-        except BaseException:
-            # No answer may be left on the way; and the next read starts afresh, with the credentials of then.
-            connection.abort()
-            raise
-        return readings
+    async def _look(self, now_ms: int) -> None:
+        """Look for the keys of globs, and order anew if they are others."""
+        timeout_s = self._spec.timeout_ms / 1000
+        budget_s = timeout_s * _FIRST_SEARCH
+        if self._catalog.complete:
+            budget_s = min(timeout_s * _LATER_SEARCH, _LONGEST_LATER_SEARCH_S)
+        await self._servers.search(self._catalog, now_ms, asyncio.get_running_loop().time() + budget_s)
+        if self._catalog.version != self._version:
+            version = self._catalog.version
+            self._order = await asyncio.to_thread(lambda: order_of(self._expanded(), self._order))
+            self._version = version
+            self._catalog.watch(self._order.slots)
 
-    async def _ask_all(self, connection: Connection, readings: Readings) -> None:
-        """Send the plan's chunks. The server works on the next one while we take in the last one's replies."""
-        first = 0
-        connection.ask(self._plan.chunks[0])
-        for chunk, following in zip_longest(self._plan.chunks, self._plan.chunks[1:]):
-            replies = await connection.answer()
-            if following is not None:
-                connection.ask(following)
-            self._fold(first, replies, readings)
-            first += chunk.replies
-
-    def _fold(self, first: int, replies: Sequence[Reply], readings: Readings) -> None:
-        """Take in the replies to the commands from `first` on."""
-        counts = len(self._plan.counts)
-        counted = max(0, min(counts - first, len(replies)))
-        if counted:
-            fold_counts(self._plan, first, replies[:counted], readings)
-        if counted < len(replies):
-            start, stop = (first + counted - counts) // 2, (first + len(replies) - counts) // 2
-            fold_streams(self._plan.streams[start:stop], replies[counted:], self._memory, readings)
+    def _expanded(self) -> Mapping[MetricRef, SeriesOfMetric | Unknown]:
+        return {metric.ref: expanded(metric, self._catalog) for metric in self._spec.wanted}
 
     def _batch(self, metric: MetricPlan, readings: Readings, now_ms: int) -> Batch:
         values = readings.values[metric.slots]
         problems = {int(i): readings.problems[int(metric.slots[i])] for i in np.flatnonzero(np.isnan(values))}
         return Batch(metric.ref, self._spec.name, now_ms, metric.layout, values, problems)
+
+    def _without_series(self, ref: MetricRef, unknown: Unknown, now_ms: int) -> Batch:
+        return Batch(ref, self._spec.name, now_ms, EMPTY_LAYOUT, np.empty(0), failure=unknown)

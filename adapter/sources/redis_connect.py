@@ -7,17 +7,15 @@ import errno
 import os
 import socket
 import ssl
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import hiredis
 
 from adapter.sources import SourceFailureError
-from adapter.sources.redis_address import Address
+from adapter.sources.addresses import AddressPolicy, refusal
+from adapter.sources.redis_access import Access
+from adapter.sources.redis_address import Address, Socket
 from adapter.sources.redis_replies import error_code, whole_failure
 from adapter.sources.resp import ClosedError, Connection, RespError, encode, prepare
-
-MAX_CREDENTIAL_BYTES = 64 * 1024
 
 _ERRNO = {
     errno.ECONNREFUSED: "connection refused",
@@ -30,90 +28,27 @@ _ERRNO = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """Where user and password are. They are read at each connect, and kept nowhere."""
-
-    username: str | None = field(default=None, repr=False)
-    username_file: str | None = None
-    password_file: str | None = None
-    password_env: str | None = None
-
-    def read(self) -> tuple[bytes | None, bytes | None]:
-        """Return user and password as they are now. Blocks.
-
-        Raises:
-            SourceFailureError: A file or variable cannot be read or is empty.
-        """
-        user = None if self.username is None else self.username.encode("utf-8", "surrogatepass")
-        if self.username_file is not None:
-            user = _first_line(self.username_file, "user name")
-        password = None
-        if self.password_file is not None:
-            password = _first_line(self.password_file, "password")
-        elif self.password_env is not None:
-            value = os.environ.get(self.password_env)
-            if not value:
-                raise SourceFailureError(f"the environment variable {self.password_env} is not set or empty")
-            password = os.fsencode(value)
-        return user, password
-
-
-def _first_line(path: str, what: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_CREDENTIAL_BYTES + 1)
-    except OSError as exc:
-        raise SourceFailureError(f"reading {what} file {path}: {exc.strerror}") from None
-    if len(content) > MAX_CREDENTIAL_BYTES:
-        raise SourceFailureError(f"reading {what} file {path}: larger than {MAX_CREDENTIAL_BYTES} bytes")
-    # An editor or echo ends a file with a newline; spaces can be part of a password.
-    line = content.partition(b"\n")[0].removesuffix(b"\r")
-    if not line:
-        raise SourceFailureError(f"reading {what} file {path}: empty")
-    return line
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """How the server's certificate is verified. The CA file is read at each connect."""
-
-    ca_file: str | None = None
-    server_name: str | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Return a client context. Blocks: the system's authorities take some 10 ms to load.
-
-        Raises:
-            SourceFailureError: The CA file cannot be read or holds no certificate.
-        """
-        try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except ssl.SSLError:
-            raise SourceFailureError(f"reading CA file {self.ca_file}: no PEM certificate") from None
-        except OSError as exc:
-            raise SourceFailureError(f"reading CA file {self.ca_file}: {exc.strerror}") from None
-
-
-async def open_connection(
-    address: Address, credentials: Credentials | None, verification: Verification, patience_s: float
-) -> Connection:
+async def open_connection(address: Address | Socket, access: Access, patience_s: float) -> Connection:
     """Connect, log in and select the database.
 
     Args:
         address: The server and database.
-        credentials: Who we are; None: nobody.
-        verification: Used if the address says TLS.
+        access: Who we are; its verification is used if the address says TLS.
         patience_s: For connecting, shared by the host's addresses, so that one that is silent leaves time for the next.
 
     Raises:
         SourceFailureError: It cannot be used; says why.
         ClosedError, RespError, OSError: For `explain`.
     """
+    credentials = access.credentials
     # In a thread: files may be on a slow disk, and loading certificates would hold the loop.
-    context = await asyncio.to_thread(verification.context) if address.tls else None
     user, password = await asyncio.to_thread(credentials.read) if credentials is not None else (None, None)
-    connection = await _dial(address, context, verification.server_name or address.host, patience_s)
+    if isinstance(address, Socket):
+        _, connection = await asyncio.get_running_loop().create_unix_connection(Connection, address.path)
+    else:
+        context = await asyncio.to_thread(access.verification.context) if address.tls else None
+        name = access.verification.server_name or address.host
+        connection = await _dial(address, context, name, access.policy, patience_s)
     try:
         await _log_in(connection, user, password, address.db)
     except BaseException:
@@ -122,14 +57,27 @@ async def open_connection(
     return connection
 
 
-async def _dial(address: Address, tls: ssl.SSLContext | None, server_name: str, patience_s: float) -> Connection:
+async def _dial(
+    address: Address, tls: ssl.SSLContext | None, server_name: str, policy: AddressPolicy, patience_s: float
+) -> Connection:
+    """Connect to the first address of a host that may be and can be connected to. The only way to any server.
+
+    What the policy has allowed is what is connected to: names are resolved once, here.
+    """
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    hosts = list(dict.fromkeys((str(sockaddr[0]), family) for family, _, _, _, sockaddr in found))
+    try:
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise socket.gaierror(socket.EAI_NONAME, "no name that could be looked up") from None
+    hosts = dict.fromkeys((str(sockaddr[0]), family) for family, _, _, _, sockaddr in found)
+    refused = {host: reason for host, _ in hosts if (reason := refusal(policy, host)) is not None}
+    allowed = [(host, family) for host, family in hosts if host not in refused]
+    if refused and not allowed:
+        raise SourceFailureError(min(refused.values()))  # a resolver shuffles; the detail must not
     error: OSError = socket.gaierror(socket.EAI_NONAME, "no address")
-    for host, family in hosts:
+    for host, family in allowed:
         try:
-            async with asyncio.timeout(patience_s / len(hosts)):
+            async with asyncio.timeout(patience_s / len(allowed)):
                 _, connection = await loop.create_connection(
                     Connection, host, address.port, family=family, ssl=tls, server_hostname=server_name if tls else None
                 )

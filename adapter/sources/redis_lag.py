@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 import hiredis
 
-from adapter.sources.redis_plan import Group, quoted
+from adapter.sources.redis_wanted import Group, quoted
 from adapter.sources.resp import Reply, RespError, encode
 from scaler.model import Reason, Unknown
 

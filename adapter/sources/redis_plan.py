@@ -1,120 +1,81 @@
-"""What is asked of one Redis database, and where each answer goes. Pure.
+"""What is asked of one Redis server, and where each answer goes. Pure.
 
-A plan has slots: one a distinct reading (the length of a list; the waiting entries of a group). Commands fill slots,
-and each series of each metric takes its value from one, so that what two metrics share is asked once.
+A reading that two metrics share is asked once: an order lists the distinct readings of all metrics, its slots, and a
+plan is made of the commands that fill some or all of them.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from adapter.schema.model import RedisQueue, RedisSource
+from adapter.sources.redis_wanted import Depth, Group, InFlight, Key, Nothing, Slot, Waiting
 from adapter.sources.resp import PreparedCommands, encode, prepare
-from scaler.model import I64, Labels, Layout, MetricRef, labels_of
+from scaler.model import I64, Labels, Layout, MetricRef, Unknown
 
 COMMANDS: Mapping[str, str] = {"list": "LLEN", "set": "SCARD", "sorted set": "ZCARD", "hash": "HLEN"}
 """The type of a key → the command that counts it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How many elements a list, set, sorted set or hash has. `type` is a key of COMMANDS."""
-
-    type: str
-    key: str
-    missing_is_zero: bool
+SeriesOfMetric = tuple[tuple[Labels, Slot], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A consumer group of a stream, and what its absence means."""
-
-    stream: str
-    name: str
-    missing_stream_is_empty: bool
-    missing_group_waits_for_all: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """How many entries a group has yet to be given: its lag."""
-
-    group: Group
-
-
-@dataclass(frozen=True, slots=True)
-class InFlight:
-    """How many entries a group was given and has not acknowledged: its pending entries list."""
-
-    group: Group
-
-
-Slot: TypeAlias = Depth | Waiting | InFlight
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The series of one metric."""
+@dataclass(frozen=True, eq=False, slots=True)
+class MetricPlan:
+    """The series of a metric, and the slot of each, shape (len(layout),)."""
 
     ref: MetricRef
-    series: tuple[tuple[Labels, Slot], ...]
+    layout: Layout
+    slots: I64
 
 
-def quoted(name: str) -> str:
-    """Return a key or group for a message: in quotes, escaped, not endless."""
-    return json.dumps(name if len(name) <= 100 else name[:100] + "…", ensure_ascii=False)
+@dataclass(frozen=True, eq=False, slots=True)
+class Order:
+    """Everything one read is to bring.
+
+    Args:
+        slots: The distinct readings; depths first, then those of groups, then nothings.
+        metrics: The metrics whose series are known.
+        unknown: The metrics whose series are not, and why.
+    """
+
+    slots: tuple[Slot, ...]
+    metrics: tuple[MetricPlan, ...]
+    unknown: tuple[tuple[MetricRef, Unknown], ...] = ()
 
 
-def series_of(queue: RedisQueue) -> list[Labels]:
-    """Return the labels of the series a queue gives: one, or for a stream one for each of waiting and inFlight."""
-    return [labels for labels, _ in _series(queue, None, "unknown")]
+def order_of(metrics: Mapping[MetricRef, SeriesOfMetric | Unknown], before: Order | None = None) -> Order:
+    """Return the order that brings all of these. A metric that has the series it had `before` keeps its Layout."""
+    slots = dict.fromkeys(slot for series in metrics.values() if not isinstance(series, Unknown) for _, slot in series)
+    ordered = sorted(slots, key=_rank)
+    index = {slot: i for i, slot in enumerate(ordered)}
+    layouts = {} if before is None else {metric.ref: metric.layout for metric in before.metrics}
+    plans, unknown = [], []
+    for ref, series in metrics.items():
+        if isinstance(series, Unknown):
+            unknown.append((ref, series))
+        else:
+            plans.append(_metric_plan(ref, series, index, layouts.get(ref)))
+    return Order(tuple(ordered), tuple(plans), tuple(unknown))
 
 
-def wanted(ref: MetricRef, source: RedisSource) -> Wanted:
-    """Return what a metric reads."""
-    series = [pair for queue in source.queues for pair in _series(queue, source.on_missing, source.on_missing_group)]
-    return Wanted(ref, tuple(series))
+def _rank(slot: Slot) -> int:
+    return 0 if isinstance(slot, Depth) else 2 if isinstance(slot, Nothing) else 1
 
 
-def _series(queue: RedisQueue, on_missing: str | None, on_missing_group: str) -> list[tuple[Labels, Slot]]:
-    on_missing = queue.on_missing or on_missing
-    if queue.stream is None:
-        kind, key = _typed_key(queue)
-        labels = {"queue": key} if queue.labels is None else queue.labels
-        return [(labels_of(labels), Depth(kind, key, missing_is_zero=on_missing != "unknown"))]
-    if queue.group is None:
-        raise ValueError("a stream needs a group")
-    group = Group(
-        queue.stream,
-        queue.group,
-        # A stream does not vanish when it is empty, so that a missing one is a mistake until the user says otherwise.
-        missing_stream_is_empty=on_missing == "zero",
-        missing_group_waits_for_all=(queue.on_missing_group or on_missing_group) == "all",
-    )
-    labels = {"queue": queue.stream, "group": queue.group} if queue.labels is None else queue.labels
-    slots: dict[str, Callable[[Group], Slot]] = {"waiting": Waiting, "inFlight": InFlight}
-    states = queue.count or ("waiting", "inFlight")
-    return [(labels_of({**labels, "state": state}), slots[state](group)) for state in dict.fromkeys(states)]
-
-
-def _typed_key(queue: RedisQueue) -> tuple[str, str]:
-    keys = {"list": queue.list, "set": queue.set, "sorted set": queue.sorted_set, "hash": queue.hash}
-    for kind, key in keys.items():
-        if key is not None:
-            return kind, key
-    raise ValueError("a queue needs one of list, set, sortedSet, hash and stream")
+def _metric_plan(ref: MetricRef, series: SeriesOfMetric, index: Mapping[Slot, int], kept: Layout | None) -> MetricPlan:
+    labels = tuple(labels for labels, _ in series)
+    layout = kept if kept is not None and kept.series == labels else Layout(labels)
+    return MetricPlan(ref, layout, np.array([index[slot] for _, slot in series], dtype=np.int64))
 
 
 class Count(NamedTuple):
     """A command answered by an integer."""
 
     command: str
-    key: str
+    key: Key
     type: str
 
 
@@ -132,52 +93,44 @@ class GroupPlan:
 class StreamPlan:
     """A stream and the groups wanted of it. Asked by XINFO GROUPS and XLEN, in this order."""
 
-    stream: str
+    stream: Key
     groups: tuple[GroupPlan, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class MetricPlan:
-    """The series of a metric, and the slot of each, shape (len(layout),)."""
-
-    ref: MetricRef
-    layout: Layout
-    slots: I64
-
-
-@dataclass(frozen=True, eq=False, slots=True)
 class ReadPlan:
-    """Everything one read asks, in order: `counts`, one command each, then `streams`, two commands each.
+    """Everything one read asks of a server, in order: `counts`, one command each, then `streams`, two commands each.
 
     Args:
+        slots: The readings; depths first.
         chunks: The commands.
+        asking: They are for keys that the server is only taking over.
         counts: What each of the first commands counts.
-        depths: The depth slots; they come first among the slots.
+        depths: The depths among the slots.
         depth_counts: Index into `counts` of the command that fills each depth slot, shape (len(depths),).
         guarded: Indices of the depth slots for which a missing key is unknown.
         guard_counts: Index into `counts` of the EXISTS of each of `guarded`.
         streams: The streams.
-        slot_count: Number of slots.
-        metrics: The metrics.
+        nothings: The slots that are zero without a question.
     """
 
+    slots: tuple[Slot, ...]
     chunks: PreparedCommands
+    asking: bool
     counts: tuple[Count, ...]
     depths: tuple[Depth, ...]
     depth_counts: I64
     guarded: I64
     guard_counts: I64
     streams: tuple[StreamPlan, ...]
-    slot_count: int
-    metrics: tuple[MetricPlan, ...]
+    nothings: I64
 
 
-def read_plan(metrics: Sequence[Wanted]) -> ReadPlan:
-    """Return the plan that reads all of these in one go."""
-    slots = dict.fromkeys(slot for metric in metrics for _, slot in metric.series)
+def read_plan(slots: Sequence[Slot], *, asking: bool = False) -> ReadPlan:
+    """Return the plan that fills these slots in one go. Depths come first among them."""
     depths = tuple(slot for slot in slots if isinstance(slot, Depth))
-    groups = dict.fromkeys(slot.group for slot in slots if not isinstance(slot, Depth))
-    index = {slot: i for i, slot in enumerate([*depths, *(slot for slot in slots if not isinstance(slot, Depth))])}
+    groups = dict.fromkeys(slot.group for slot in slots if isinstance(slot, Waiting | InFlight))
+    index = {slot: i for i, slot in enumerate(slots)}
 
     counts: dict[Count, int] = {}
     guarded = [i for i, depth in enumerate(depths) if not depth.missing_is_zero]
@@ -185,7 +138,7 @@ def read_plan(metrics: Sequence[Wanted]) -> ReadPlan:
     guards = [counts.setdefault(Count("EXISTS", depths[i].key, ""), len(counts)) for i in guarded]
     sizes = [counts.setdefault(Count(COMMANDS[d.type], d.key, d.type), len(counts)) for d in depths]
 
-    by_stream: dict[str, list[GroupPlan]] = {}
+    by_stream: dict[Key, list[GroupPlan]] = {}
     for group in groups:
         name = group.name.encode("utf-8", "surrogatepass")
         plan = GroupPlan(group, name, index.get(Waiting(group), -1), index.get(InFlight(group), -1))
@@ -193,15 +146,16 @@ def read_plan(metrics: Sequence[Wanted]) -> ReadPlan:
     streams = tuple(StreamPlan(stream, tuple(plans)) for stream, plans in by_stream.items())
 
     return ReadPlan(
-        chunks=prepare(_units(counts, streams)),
+        slots=tuple(slots),
+        chunks=prepare(_units(counts, streams), asking=asking),
+        asking=asking,
         counts=tuple(counts),
         depths=depths,
         depth_counts=np.array(sizes, dtype=np.int64),
         guarded=np.array(guarded, dtype=np.int64),
         guard_counts=np.array(guards, dtype=np.int64),
         streams=streams,
-        slot_count=len(index),
-        metrics=tuple(_metric_plan(metric, index) for metric in metrics),
+        nothings=np.array([i for i, slot in enumerate(slots) if isinstance(slot, Nothing)], dtype=np.int64),
     )
 
 
@@ -213,6 +167,12 @@ def _units(counts: Iterable[Count], streams: Iterable[StreamPlan]) -> Iterable[l
         yield [encode("XINFO", "GROUPS", plan.stream), encode("XLEN", plan.stream)]
 
 
-def _metric_plan(metric: Wanted, index: Mapping[Slot, int]) -> MetricPlan:
-    layout = Layout(tuple(labels for labels, _ in metric.series))
-    return MetricPlan(metric.ref, layout, np.array([index[slot] for _, slot in metric.series], dtype=np.int64))
+def slot_key(slot: Slot) -> Key | None:
+    """Return the key that a reading is of; None if of none."""
+    match slot:
+        case Depth(key=key):
+            return key
+        case Waiting(group=group) | InFlight(group=group):
+            return group.stream
+        case Nothing():
+            return None

@@ -13,8 +13,11 @@ import hiredis
 import numpy as np
 
 from adapter.sources import SourceFailureError
+from adapter.sources.redis_address import Server
 from adapter.sources.redis_lag import Doubt
-from adapter.sources.redis_plan import Depth, ReadPlan, quoted
+from adapter.sources.redis_plan import ReadPlan
+from adapter.sources.redis_slots import Redirects, redirect_of
+from adapter.sources.redis_wanted import Depth, Key, quoted
 from adapter.sources.resp import Reply, RespError
 from scaler.model import F64, Reason, Unknown
 
@@ -28,8 +31,8 @@ _WHOLE = {
     "DENIED": "the server is in protected mode: it wants a password or to be told which address to listen on",
 }
 _OF_ONE_KEY = {
-    "MOVED": "another node of a Redis Cluster holds it, and this source reads one server",
-    "ASK": "another node of a Redis Cluster is taking it over, and this source reads one server",
+    "MOVED": "another node of a Redis Cluster holds it, and this source reads one server: use cluster, not url",
+    "ASK": "another node of a Redis Cluster is taking it over, and this source reads one server: use cluster, not url",
     "CLUSTERDOWN": "the Redis Cluster does not serve it at present",
 }
 _REFUSING_CLIENTS = "max number of clients reached"
@@ -45,6 +48,8 @@ class Readings:
         values: One number a slot, NaN where there is none.
         problems: Slot → why there is none.
         doubts: Groups whose lag needs another question; their waiting slot is still open.
+        asked: The node of a cluster that is asked; None: a server that is no part of one, as far as we are concerned.
+        redirects: The keys that this node says are elsewhere. Their slots are still to be filled.
     """
 
     counts: F64
@@ -52,11 +57,27 @@ class Readings:
     count_problems: dict[int, Unknown] = field(default_factory=dict)
     problems: dict[int, Unknown] = field(default_factory=dict)
     doubts: list[Doubt] = field(default_factory=list)
+    asked: Server | None = None
+    redirects: Redirects = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, plan: ReadPlan) -> Readings:
+    def empty(cls, plan: ReadPlan, asked: Server | None = None) -> Readings:
         """Return the readings before the first reply."""
-        return cls(np.full(len(plan.counts), np.nan), np.full(plan.slot_count, np.nan))
+        readings = cls(np.full(len(plan.counts), np.nan), np.full(len(plan.slots), np.nan), asked=asked)
+        readings.values[plan.nothings] = 0
+        return readings
+
+    def refusal(self, error: hiredis.ReplyError, command: str, key: Key, expected_type: str) -> Unknown:
+        """Return why one command brought nothing; notes where else the key is, if that was said.
+
+        Raises:
+            SourceFailureError: The server as a whole is not ready to answer.
+            RespError: It names an address that cannot be one.
+        """
+        if self.asked is not None and (redirect := redirect_of(error, self.asked)) is not None:
+            self.redirects[key] = redirect
+            return moving(key)
+        return refusal(error, command, key, expected_type)
 
 
 def error_code(error: hiredis.ReplyError) -> str:
@@ -73,7 +94,12 @@ def whole_failure(error: hiredis.ReplyError) -> str | None:
     return _REFUSING_CLIENTS if _REFUSING_CLIENTS in str(error) else None
 
 
-def refusal(error: hiredis.ReplyError, command: str, key: str, expected_type: str) -> Unknown:
+def moving(key: Key) -> Unknown:
+    """Return what is said of a key that one node after another says is elsewhere."""
+    return Unknown(Reason.SOURCE_ERROR, f"key {quoted(key)}: the nodes of the Redis Cluster do not agree which has it")
+
+
+def refusal(error: hiredis.ReplyError, command: str, key: Key, expected_type: str) -> Unknown:
     """Return why one command brought nothing.
 
     Raises:
@@ -85,6 +111,7 @@ def refusal(error: hiredis.ReplyError, command: str, key: str, expected_type: st
     if code == "WRONGTYPE":
         return Unknown(Reason.WRONG_TYPE, f"WRONGTYPE: {what} is not a {expected_type}")
     if code == "NOPERM":
+        command = "ASKING" if "'asking'" in str(error) else command
         return Unknown(Reason.SOURCE_ERROR, f"NOPERM: the user may not run {command} on {what}")
     if code in _OF_ONE_KEY:
         return Unknown(Reason.SOURCE_ERROR, f"{code}: {what}: {_OF_ONE_KEY[code]}")
@@ -105,7 +132,7 @@ def fold_counts(plan: ReadPlan, first: int, replies: Sequence[Reply], out: Readi
     for i, reply in enumerate(replies, first):
         count = plan.counts[i]
         if isinstance(reply, hiredis.ReplyError):
-            out.count_problems[i] = refusal(reply, count.command, count.key, count.type)
+            out.count_problems[i] = out.refusal(reply, count.command, count.key, count.type)
         else:
             out.counts[i] = integer(reply, count.command)
 

@@ -18,7 +18,7 @@ from adapter.sources.redis_lag import (
     null_lag,
     probe,
 )
-from adapter.sources.redis_replies import Readings, put, refusal
+from adapter.sources.redis_replies import Readings, put
 from adapter.sources.resp import Connection, Reply, TooLargeError, prepare
 from scaler.model import Unknown
 
@@ -32,8 +32,14 @@ MAX_COUNTED_BYTES = 16 * MAX_BYTES
 """What all counts of one read may bring; the groups left then are unknown."""
 
 
-async def settle(connection: Connection, readings: Readings, memory: Memory) -> None:
+async def settle(connection: Connection, readings: Readings, memory: Memory, *, asking: bool = False) -> None:
     """Fill the waiting slots of `readings.doubts`.
+
+    Args:
+        connection: The server that has the streams.
+        readings: What the read has brought so far.
+        memory: What is known of groups from earlier reads.
+        asking: The server is only taking over the streams.
 
     Raises:
         SourceFailureError: The server as a whole is not ready to answer.
@@ -41,21 +47,24 @@ async def settle(connection: Connection, readings: Readings, memory: Memory) -> 
     """
     deriving = [doubt for doubt in readings.doubts if doubt.derive]
     checking = [doubt for doubt in readings.doubts if not doubt.derive]
-    asking = _Asking(connection, readings, memory, deriving + checking[:MAX_CHECKS])
+    questions = _Questions(connection, readings, memory, deriving + checking[:MAX_CHECKS], asking=asking)
     try:
-        await asking.count(await asking.probe())
+        await questions.count(await questions.probe())
     except TooLargeError:
         # Only these questions bring entries, whose size is the users': the other readings stand.
         connection.abort()
-    for doubt in [*asking.unsettled.values(), *checking[MAX_CHECKS:]]:
+    for doubt in [*questions.unsettled.values(), *checking[MAX_CHECKS:]]:
         put(readings, doubt.slot, null_lag(doubt.group) if doubt.derive or doubt.lag is None else doubt.lag)
 
 
-class _Asking:
+class _Questions:
     """The questions of one read. `unsettled`: slot → doubt."""
 
-    def __init__(self, connection: Connection, readings: Readings, memory: Memory, doubts: Iterable[Doubt]) -> None:
+    def __init__(
+        self, connection: Connection, readings: Readings, memory: Memory, doubts: Iterable[Doubt], *, asking: bool
+    ) -> None:
         self._connection = connection
+        self._asking = asking
         self._readings = readings
         self._memory = memory
         self.unsettled = {doubt.slot: doubt for doubt in doubts}
@@ -66,7 +75,7 @@ class _Asking:
         for start in range(0, len(doubts), MAX_PROBES):
             asked = doubts[start : start + MAX_PROBES]
             units = [probe(doubt) for doubt in asked]
-            replies = iter(await self._connection.roundtrip(prepare(units)))
+            replies = iter(await self._connection.roundtrip(prepare(units, asking=self._asking)))
             for doubt, unit in zip(asked, units, strict=True):
                 outcome = after_probe(doubt, [next(replies) for _ in unit], self._memory)
                 if isinstance(outcome, Tally):
@@ -81,7 +90,8 @@ class _Asking:
         while tallies and left_bytes > 0:
             unfinished: list[Tally] = []
             for asked in _portions(tallies):
-                replies: list[Reply] = await self._connection.roundtrip(prepare([ask_more(tally)] for tally in asked))
+                commands = prepare(([ask_more(tally)] for tally in asked), asking=self._asking)
+                replies: list[Reply] = await self._connection.roundtrip(commands)
                 for tally, reply in zip(asked, replies, strict=True):
                     outcome = count_more(tally, reply, self._memory)
                     if isinstance(outcome, Tally):
@@ -93,7 +103,7 @@ class _Asking:
 
     def _close(self, doubt: Doubt, outcome: int | Unknown | hiredis.ReplyError) -> None:
         if isinstance(outcome, hiredis.ReplyError):
-            outcome = refusal(outcome, "XRANGE", doubt.group.stream, "stream")
+            outcome = self._readings.refusal(outcome, "XRANGE", doubt.group.stream, "stream")
         put(self._readings, doubt.slot, outcome)
         del self.unsettled[doubt.slot]
 

@@ -8,8 +8,9 @@ from typing import Any
 import hiredis
 
 from adapter.sources.redis_lag import Memory, judge
-from adapter.sources.redis_plan import GroupPlan, StreamPlan, quoted
-from adapter.sources.redis_replies import Readings, integer, put, refusal
+from adapter.sources.redis_plan import GroupPlan, StreamPlan
+from adapter.sources.redis_replies import Readings, integer, put
+from adapter.sources.redis_wanted import quoted
 from adapter.sources.resp import Reply, RespError
 from scaler.model import Reason, Unknown
 
@@ -25,7 +26,7 @@ def fold_streams(plans: Sequence[StreamPlan], replies: Sequence[Reply], memory: 
         if isinstance(groups, hiredis.ReplyError):
             _without_groups(plan, groups, out)
             continue
-        size = _size(plan, length)
+        size = _size(plan, length, out)
         found = _by_name(groups)
         for group in plan.groups:
             fields = found.get(group.name)
@@ -35,9 +36,9 @@ def fold_streams(plans: Sequence[StreamPlan], replies: Sequence[Reply], memory: 
                 _fold_group(group, fields, size, memory, out)
 
 
-def _size(plan: StreamPlan, length: Reply) -> int | Unknown:
+def _size(plan: StreamPlan, length: Reply, out: Readings) -> int | Unknown:
     if isinstance(length, hiredis.ReplyError):
-        return refusal(length, "XLEN", plan.stream, "stream")
+        return out.refusal(length, "XLEN", plan.stream, "stream")
     return integer(length, "XLEN")
 
 
@@ -79,7 +80,7 @@ def _without_groups(plan: StreamPlan, error: hiredis.ReplyError, out: Readings) 
     trouble = (
         Unknown(Reason.MISSING_GROUP, f"stream {quoted(plan.stream)} does not exist")
         if missing
-        else refusal(error, "XINFO GROUPS", plan.stream, "stream")
+        else out.refusal(error, "XINFO GROUPS", plan.stream, "stream")
     )
     for group in plan.groups:
         reading = 0 if missing and group.group.missing_stream_is_empty else trouble

@@ -53,10 +53,14 @@ class ClosedError(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Commands written at once, and how many replies they get."""
+    """Commands written at once, and how many replies they get.
+
+    `asking`: each command has an ASKING of its own before it, whose reply is left out.
+    """
 
     request: bytes
     replies: int
+    asking: bool = False
 
     def __repr__(self) -> str:
         # Not the request: it may be an AUTH.
@@ -76,20 +80,33 @@ def encode(*words: str | bytes | int) -> bytes:
     return b"".join(parts)
 
 
-def prepare(units: Iterable[Sequence[bytes]], max_commands: int = MAX_COMMANDS) -> PreparedCommands:
-    """Return encoded commands as chunks. The commands of one unit stay together, even past a chunk's bounds."""
+_ASKING = encode("ASKING")
+
+
+def prepare(
+    units: Iterable[Sequence[bytes]], max_commands: int = MAX_COMMANDS, *, asking: bool = False
+) -> PreparedCommands:
+    """Return encoded commands as chunks. The commands of one unit stay together, even past a chunk's bounds.
+
+    Args:
+        units: Commands that belong together.
+        max_commands: Commands in a chunk.
+        asking: Ask a node of a cluster for keys that it is only taking over.
+    """
+    if asking:
+        units = ([_ASKING + command for command in unit] for unit in units)
     chunks: list[Chunk] = []
     pending: list[bytes] = []
     size = 0
     for unit in units:
         unit_bytes = sum(map(len, unit))
         if pending and (len(pending) + len(unit) > max_commands or size + unit_bytes > MAX_REQUEST_BYTES):
-            chunks.append(Chunk(b"".join(pending), len(pending)))
+            chunks.append(Chunk(b"".join(pending), len(pending), asking))
             pending, size = [], 0
         pending.extend(unit)
         size += unit_bytes
     if pending:
-        chunks.append(Chunk(b"".join(pending), len(pending)))
+        chunks.append(Chunk(b"".join(pending), len(pending), asking))
     return tuple(chunks)
 
 
@@ -105,8 +122,10 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[list[Reply]] | None = None
         self._replies: list[Reply] = []
         self._wanted = 0
+        self._asking = False
         self._received = 0
         self._tail = b"\n"
+        self._heard = False
 
     @property
     def is_open(self) -> bool:
@@ -124,7 +143,8 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._error is not None:
             raise self._error or ClosedError("not connected")
         self._answer = asyncio.get_running_loop().create_future()
-        self._wanted, self._received = chunk.replies, 0
+        self._asking = chunk.asking
+        self._wanted, self._received = chunk.replies << chunk.asking, 0
         self._transport.write(chunk.request)
 
     async def answer(self) -> list[Reply]:
@@ -138,7 +158,8 @@ class Connection(asyncio.Protocol):
             raise RuntimeError("nothing was asked")
         answer = self._answer
         try:
-            return await answer
+            replies = await answer
+            return _asked(replies) if self._asking else replies
         finally:
             self._answer = None
             if answer.cancelled():
@@ -180,6 +201,7 @@ class Connection(asyncio.Protocol):
         """Parse what came, and answer when it is complete."""
         if self._error is not None:
             return
+        self._heard = True
         self._received += len(data)
         if self._received > self._max_reply_bytes:
             self._fail(TooLargeError(f"replies of more than {self._max_reply_bytes} bytes"))
@@ -216,6 +238,9 @@ class Connection(asyncio.Protocol):
         """Tell whoever waits."""
         last = self._replies[-1] if self._replies else None
         text = "closed by the server" if exc is None else "connection reset"
+        if not self._heard and self._transport is not None and self._transport.get_extra_info("sslcontext") is not None:
+            # Since TLS 1.3 a client certificate is refused after the handshake, and a reset can overtake the alert.
+            text = "TLS: closed by the server after the handshake: it may want a client certificate, or another one"
         self._fail(ClosedError(text, last if isinstance(last, hiredis.ReplyError) else None))
         if not self._gone.done():
             self._gone.set_result(None)
@@ -227,6 +252,12 @@ class Connection(asyncio.Protocol):
             self._answer.set_exception(self._error)
         if self._transport is not None:
             self._transport.abort()
+
+
+def _asked(replies: list[Reply]) -> list[Reply]:
+    """Leave out the replies to ASKING; one that was refused stands for its command's."""
+    pairs = zip(replies[::2], replies[1::2], strict=True)
+    return [asking if isinstance(asking, hiredis.ReplyError) else reply for asking, reply in pairs]
 
 
 def _declares_too_much(window: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Scrape Prometheus text pages: one GET an interval and page, however many metrics read it."""
+"""Scrape pages of Prometheus text and OpenMetrics: one GET an interval and page, however many metrics read it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -18,13 +18,25 @@ from yarl import URL
 from adapter.schema.matchers import matches, parse_matchers
 from adapter.schema.metric import Metric
 from adapter.schema.model import ScrapeSource
+from adapter.schema.policy import AddressPolicy
+from adapter.schema.target import Target
+from adapter.schema.words import show
 from adapter.sources import SourceFailureError
-from adapter.sources.fetch import fetch, new_session
+from adapter.sources.fetch import Body, NotAdmittedError, fetch, new_session
+from adapter.sources.scrape_access import NO_ACCESS, Access, access_to
+from scaler.histograms import BOUND, SUFFIX, upper_bound
 from scaler.model import EMPTY_LAYOUT, F64, I64, Batch, Labels, Layout, MetricRef, Reason, Unknown, labels_of
-from scaler.rules import CounterStart
+from scaler.rules import CounterStart, Function
 from scaler.textparse import Page, PageLayout, ParseError, TextParser, TooManySeriesError
 
 _START_TIME = "process_start_time_seconds"
+_CREATED = "_created"
+_COUNTING = ("_total", "_bucket", "_count", "_sum")
+"""What the lines of counters, histograms and summaries end with, which may each have a line that ends with _created."""
+
+_WITHIN_SERIES = frozenset({BOUND, "quantile"})
+"""Labels that tell the lines of one histogram or summary apart; its _created has none of them."""
+
 _INLINE_BYTES = 256 * 1024  # larger pages are parsed in a thread: half a millisecond is what the loop may be held
 _PAGE_SERIES = 100_000  # of the wanted names, before matchers: bounds what a page can make us keep
 
@@ -38,7 +50,9 @@ class Wanted:
         name: The metric name on the page.
         match: Matchers that its series must pass, as text.
         max_series: More series than this and the metric is unknown.
-        from_zero: The time the process started is wanted too: counters count from zero then.
+        from_zero: The times the process started and the series were created are wanted too: counters count from zero
+            then.
+        buckets: They are the buckets of a histogram, each with its upper bound in the label le.
     """
 
     metric: MetricRef
@@ -46,6 +60,13 @@ class Wanted:
     match: str
     max_series: int
     from_zero: bool
+    buckets: bool = False
+
+    @property
+    def created(self) -> str | None:
+        """The name of the lines that say when the series were created, where such lines are wanted and possible."""
+        suffix = next((suffix for suffix in _COUNTING if self.name.endswith(suffix)), None)
+        return self.name.removesuffix(suffix) + _CREATED if suffix is not None and self.from_zero else None
 
 
 @dataclass(frozen=True)
@@ -55,11 +76,18 @@ class ScrapeSpec:
     type: ClassVar[str] = "scrape"
 
     namespace: str
-    url: str
+    target: Target
     interval_ms: int
     timeout_ms: int
     max_bytes: int
+    policy: AddressPolicy
     wanted: tuple[Wanted, ...]
+    access: Access = NO_ACCESS
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return self.target.url
 
     @cached_property
     def name(self) -> str:
@@ -74,6 +102,12 @@ class ScrapeSpec:
         """The metrics that read the page."""
         return frozenset(wanted.metric for wanted in self.wanted)
 
+    @property
+    def openmetrics_first(self) -> bool:
+        """Whether to ask for OpenMetrics first: for when series were created, if no counter may change its name."""
+        told = any(wanted.created is not None for wanted in self.wanted)
+        return told and all(wanted.name.endswith(_COUNTING) for wanted in self.wanted)
+
     def open(self) -> ScrapeEndpoint:
         """Return the endpoint. Connects later, inside collect."""
         return ScrapeEndpoint(self)
@@ -81,16 +115,21 @@ class ScrapeSpec:
 
 def plan(metrics: Sequence[Metric]) -> list[ScrapeSpec]:
     """Return what must be read for the scraped metrics among these: each page once a namespace, interval and bound."""
-    pages: defaultdict[tuple[str, str, int, int, int], set[Wanted]] = defaultdict(set)
+    pages: defaultdict[tuple[str, Target, int, int, int, AddressPolicy, Access], set[Wanted]] = defaultdict(set)
     for metric in metrics:
         source, rule = metric.source, metric.rule
         if not isinstance(source, ScrapeSource):
             continue
         from_zero = rule.signal.counter_start is CounterStart.ZERO
-        wanted = Wanted(rule.ref, source.metric, source.match or "", rule.max_series, from_zero)
-        for url in source.targets.urls:
-            pages[rule.ref.namespace, url, rule.interval_ms, metric.timeout_ms, source.max_bytes].add(wanted)
-    return [ScrapeSpec(*page, tuple(sorted(wanted))) for page, wanted in pages.items()]
+        buckets = rule.signal.function is Function.HISTOGRAM_QUANTILE
+        name = source.metric + SUFFIX if buckets else source.metric
+        wanted = Wanted(rule.ref, name, source.match or "", rule.max_series, from_zero, buckets)
+        targets = metric.targets if metric.targets is not None else map(target_at, source.targets.urls)
+        access = access_to(source, metric.secrets)
+        for target in targets:
+            bounds = (rule.interval_ms, metric.timeout_ms, source.max_bytes)
+            pages[rule.ref.namespace, target, *bounds, metric.policy, access].add(wanted)
+    return [ScrapeSpec(*page[:-1], tuple(sorted(wanted)), page[-1]) for page, wanted in pages.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +139,28 @@ class _Selection:
     layout: Layout
     index: I64
     failure: Unknown | None = None
+    problems: Mapping[int, Unknown] = field(default_factory=dict)
+    created: I64 | None = None
+    """Where the page says when they were created, if it says so of each."""
 
 
 class ScrapeEndpoint:
     """Reads one page. Holds a connection, and the layout of the last page but never its body."""
 
     def __init__(self, spec: ScrapeSpec) -> None:
-        names = {wanted.name for wanted in spec.wanted}
+        names = {name for wanted in spec.wanted for name in (wanted.name, wanted.created) if name is not None}
         if any(wanted.from_zero for wanted in spec.wanted):
             names.add(_START_TIME)
         most = max((wanted.max_series for wanted in spec.wanted), default=0)
         self._spec = spec
         self._matchers = [parse_matchers(wanted.match) for wanted in spec.wanted]
         self._parser = TextParser(names, max(most, _PAGE_SERIES))
-        self._instance = instance_of(spec.url)
+        self._keys = spec.access.open()
         self._session: aiohttp.ClientSession | None = None
         # A read that is cancelled leaves its thread parsing; the next one must not use the parser beside it.
         self._parsing = threading.Lock()
         self._page_layout: PageLayout | None = None
+        self._series: list[tuple[str, Labels]] = []
         self._selections = [_Selection(EMPTY_LAYOUT, np.empty(0, np.int64))] * len(spec.wanted)
         self._start_at: int | None = None
 
@@ -129,9 +172,15 @@ class ScrapeEndpoint:
         """
         spec = self._spec
         if self._session is None:
-            self._session = new_session(spec.interval_ms)
-        page = await fetch(self._session, spec.url, spec.timeout_ms, spec.max_bytes)
-        if len(page) > _INLINE_BYTES or self._parsing.locked():
+            first = spec.openmetrics_first
+            self._session = new_session(spec.interval_ms, spec.policy, openmetrics_first=first)
+        ready = await self._keys.ready()
+        try:
+            page = await fetch(self._session, spec.url, spec.timeout_ms, spec.max_bytes, ready)
+        except NotAdmittedError:
+            self._keys.forget()
+            raise
+        if len(page.text) > _INLINE_BYTES or self._parsing.locked():
             return await asyncio.to_thread(self._batches, page, now_ms)
         return self._batches(page, now_ms)
 
@@ -144,10 +193,10 @@ class ScrapeEndpoint:
         if self._session is not None:
             await self._session.close()
 
-    def _batches(self, body: bytearray, now_ms: int) -> list[Batch]:
+    def _batches(self, body: Body, now_ms: int) -> list[Batch]:
         with self._parsing:
             try:
-                page = self._parser.parse(body)
+                page = self._parser.parse(body.text, openmetrics=body.openmetrics)
             except ParseError as error:
                 raise SourceFailureError(str(error)) from None
             except TooManySeriesError as error:
@@ -164,35 +213,61 @@ class ScrapeEndpoint:
         if selection.failure is not None:
             return self._failure(wanted.metric, selection.failure, now_ms)
         values = page.values[selection.index]
-        known_start = start_ms if wanted.from_zero else None
-        return Batch(wanted.metric, self._spec.url, now_ms, selection.layout, values, start_ms=known_start)
+        created_ms = None if selection.created is None else _first_ms(page.values[selection.created])
+        # No series began before its process, nor before the first of them: the later time says more.
+        known_start = max((ms for ms in (start_ms, created_ms) if ms is not None), default=None)
+        return Batch(
+            wanted.metric,
+            self._spec.target.name,
+            now_ms,
+            selection.layout,
+            values,
+            selection.problems,
+            start_ms=known_start if wanted.from_zero else None,
+        )
 
     def _failure(self, metric: MetricRef, unknown: Unknown, now_ms: int) -> Batch:
-        return Batch(metric, self._spec.url, now_ms, EMPTY_LAYOUT, np.empty(0), failure=unknown)
+        return Batch(metric, self._spec.target.name, now_ms, EMPTY_LAYOUT, np.empty(0), failure=unknown)
 
     def _select(self, page: PageLayout) -> None:
         """Choose each metric's series anew, keeping its layout where they are still the same."""
         by_name: defaultdict[str, list[int]] = defaultdict(list)
-        for index, name in enumerate(page.names):
+        self._series = [
+            self._series[origin] if origin >= 0 else self._decoded(page, index)
+            for index, origin in enumerate(page.origins.tolist())
+        ]
+        for index, (name, _) in enumerate(self._series):
             by_name[name].append(index)
-        series = [with_instance(labels, self._instance) for labels in page.series]
+        series = [labels for _, labels in self._series]
         selections = []
         for wanted, matchers, old in zip(self._spec.wanted, self._matchers, self._selections, strict=True):
             chosen = [at for at in by_name[wanted.name] if not matchers or matches(matchers, series[at])]
-            selections.append(_selection(wanted, [series[at] for at in chosen], chosen, old))
+            created = {series[at]: at for at in by_name[wanted.created]} if wanted.created is not None else {}
+            selections.append(_selection(wanted, [series[at] for at in chosen], chosen, old, created))
         starts = by_name[_START_TIME]
         self._start_at = starts[0] if len(starts) == 1 else None  # several processes: none of them is the target
         self._selections = selections
         self._page_layout = page
 
+    def _decoded(self, page: PageLayout, index: int) -> tuple[str, Labels]:
+        name, labels = page.series_at(index)
+        return name, with_labels(labels, self._spec.target.labels)
+
     def _start_ms(self, values: F64) -> int | None:
         if self._start_at is None:
-            return None
-        start_s = float(values[self._start_at])
-        return round(start_s * 1000) if math.isfinite(start_s) and start_s > 0 else None
+            return self._spec.target.started_ms
+        return _first_ms(values[self._start_at : self._start_at + 1])
 
 
-def _selection(wanted: Wanted, series: list[Labels], index: list[int], old: _Selection) -> _Selection:
+def _first_ms(times_s: F64) -> int | None:
+    """Return the first of these times; None if any is none."""
+    return round(float(times_s.min()) * 1000) if np.isfinite(times_s).all() and (times_s > 0).all() else None
+
+
+def _selection(
+    wanted: Wanted, series: list[Labels], index: list[int], old: _Selection, created: Mapping[Labels, int]
+) -> _Selection:
+    """Return what a metric takes: these series, at these places of the page, and where it says when they began."""
     if len(series) > wanted.max_series:
         detail = f"more than {wanted.max_series} series match: match fewer, or raise spec.maxSeries"
         return _Selection(EMPTY_LAYOUT, np.empty(0, np.int64), Unknown(Reason.TOO_MANY_SERIES, detail))
@@ -202,7 +277,27 @@ def _selection(wanted: Wanted, series: list[Labels], index: list[int], old: _Sel
         layout = old.layout
     else:
         layout = Layout(tuple(series))
-    return _Selection(layout, np.array(index, np.int64))
+    problems = _bucket_problems(series) if wanted.buckets else {}
+    return _Selection(layout, np.array(index, np.int64), problems=problems, created=_creation(series, created))
+
+
+def _creation(series: Sequence[Labels], created: Mapping[Labels, int]) -> I64 | None:
+    """Return where it is said when each of the series was created; None if that is not said of all."""
+    if not created or not series:
+        return None
+    places = {created.get(tuple(pair for pair in labels if pair[0] not in _WITHIN_SERIES)) for labels in series}
+    return None if None in places else np.array(sorted(place for place in places if place is not None), np.int64)
+
+
+def _bucket_problems(series: Sequence[Labels]) -> dict[int, Unknown]:
+    """Say which series are no bucket. They are not left out: a histogram without one of its buckets is another one."""
+    problems = {}
+    for index, labels in enumerate(series):
+        if math.isnan(upper_bound(labels)):
+            text = dict(labels).get(BOUND)
+            why = "has no label le" if text is None else f"le={show(text)} is not a number"
+            problems[index] = Unknown(Reason.WRONG_TYPE, f"not a bucket of a histogram: {why}")
+    return problems
 
 
 def instance_of(url: str) -> str:
@@ -212,16 +307,24 @@ def instance_of(url: str) -> str:
     return f"[{host}]:{parsed.port}" if ":" in host else f"{host}:{parsed.port}"
 
 
-def with_instance(labels: Labels, instance: str) -> Labels:
-    """Return labels with the target's `instance`; one that the page gave becomes `exported_instance`.
+def target_at(url: str) -> Target:
+    """Return the target that a configuration names by its URL."""
+    return Target(url, url, (("instance", instance_of(url)),))
+
+
+def with_labels(labels: Labels, given: Labels) -> Labels:
+    """Return a series' labels with its target's; one of the same name that the page gave becomes `exported_…`.
 
     Source: Prometheus, scrape configuration, `honor_labels: false`.
     """
-    given: Mapping[str, str] = dict(labels)
-    if "instance" not in given:
-        return labels_of({**given, "instance": instance})
-    exported = "exported_instance"
-    while exported in given:
-        exported = f"exported_{exported}"
-    renamed = {exported if name == "instance" else name: value for name, value in given.items()}
-    return labels_of({**renamed, "instance": instance})
+    ours = dict(given)
+    if not any(name in ours for name, _ in labels):
+        return labels_of({**dict(labels), **ours})
+    kept: dict[str, str] = {}
+    theirs = dict(labels)
+    for name, value in labels:
+        exported = name
+        while exported in ours or (exported != name and exported in theirs):
+            exported = f"exported_{exported}"
+        kept[exported] = value
+    return labels_of({**kept, **ours})
