@@ -206,3 +206,52 @@ def test_a_metric_is_shared_only_if_both_sides_say_so(api: KubeApi, start: Start
     api.create(external_metric("orders", fixed(8), namespace="other"))
     until_sync(lambda: read(other) == ["8"])
     assert adapter.values("orders") == {"queue=a": "3"}
+
+
+def test_a_rolling_update_leaves_no_moment_without_an_answer(api: KubeApi, start: Start) -> None:
+    """Reads that go to whichever replica is ready never fail while one takes the place of the other."""
+    api.create(external_metric("orders", fixed(3)))
+    old = start("a", "--shutdown-delay", "2s")
+    assert old.values("orders") == {"queue=a": "3"}
+    new = start("b", ready=False)
+    endpoints = [old]
+    reads = 0
+
+    def read() -> None:
+        nonlocal reads
+        for each in endpoints:
+            assert each.values("orders") == {"queue=a": "3"}
+            reads += 1
+
+    def joined() -> bool:
+        read()
+        try:
+            ready = new.probe("/readyz").status == 200
+        except OSError:
+            return False
+        return ready
+
+    until_sync(joined, 60)
+    endpoints.append(new)
+    read()
+    old.signal(signal.SIGTERM)
+    until_sync(lambda: old.probe("/readyz").status == 503)
+    read()  # the endpoint is taken away only after it has said so, and it answers until then
+    endpoints.remove(old)
+    read()
+    assert old.wait() == 0
+    read()
+    assert reads > 5
+
+
+def test_a_tenant_reaches_no_loopback_address(api: KubeApi, start: Start) -> None:
+    """What an administrator's file may do, an object may not; its condition and its answer say why."""
+    with Counters() as pages:
+        scrape = {"source": {"scrape": {"targets": {"urls": [pages.url(1)]}, "metric": "up"}}}
+        api.create(external_metric("sly", scrape))
+        adapter = start(files=(external_metric("fair", scrape),))
+        until_sync(lambda: adapter.get(VALUES + "fair").status == 200)
+        found = adapter.get(VALUES + "sly")
+        assert found.status == 503
+        assert "127.0.0.1 must not be connected to" in found.json()["message"]
+        until_sync(lambda: conditions(api, "sly").get("Available", ("", ""))[0] == "False")
