@@ -137,14 +137,18 @@ def numpy_rates(data: Data) -> F64:
     return _extrapolate(delta, values[0], span[:, None], to_start[:, None], to_end[:, None], data.shape.window_ms)
 
 
-def numpy_torn_rates(data: Data) -> F64:
-    """Return the rates, shape (targets, series), where samples are missing; NaN for a series with fewer than two."""
+def numpy_torn_rates(data: Data, end_ms: I64 | None = None) -> F64:
+    """Return the rates, shape (targets, series), where samples are missing; NaN for a series with fewer than two.
+
+    Windows end at each target's newest read, or at `end_ms`, shape (targets,).
+    """
+    end_ms = data.times_ms[-1] if end_ms is None else end_ms
     size = data.values.shape[1:]
     n, delta = np.zeros(size, np.int64), np.zeros(size)
     first, last = np.zeros(size), np.zeros(size)
     first_ms, last_ms = np.zeros(size, np.int64), np.zeros(size, np.int64)
     for values, times_ms in zip(data.values, data.times_ms, strict=True):
-        there = np.isfinite(values)
+        there = np.isfinite(values) & (times_ms > end_ms - data.shape.window_ms)[:, None]
         fresh = there & (n == 0)
         first = np.where(fresh, values, first)
         first_ms = np.where(fresh, times_ms[:, None], first_ms)
@@ -154,9 +158,16 @@ def numpy_torn_rates(data: Data) -> F64:
         n += there
     delta += last - first
     with np.errstate(divide="ignore", invalid="ignore"):
-        edges = _to_edges(first_ms, last_ms, n, data.times_ms[-1][:, None], data.shape.window_ms)
+        edges = _to_edges(first_ms, last_ms, n, end_ms[:, None], data.shape.window_ms)
         rate = _extrapolate(delta, first, *edges, data.shape.window_ms)
     return np.where(n >= 2, rate, np.nan)
+
+
+def numpy_moment_sums(data: Data) -> F64:
+    """Return the sum of each group, all targets looked at from the newest of their reads, as a result is computed."""
+    moment_ms = np.full(data.times_ms.shape[1], data.times_ms[-1].max())
+    rate = numpy_torn_rates(data, moment_ms).ravel()
+    return np.asarray(np.bincount(data.groups.ravel(), weights=rate, minlength=GROUPS), np.float64)
 
 
 def numpy_sums(data: Data) -> F64:
