@@ -1,36 +1,46 @@
 # syntax=docker/dockerfile:1
-# Two stages: the first installs and compiles the kernels, the second runs them. amd64 and arm64.
-ARG PYTHON=3.13
+# Two stages: the first installs and compiles the kernels, the second carries what came of it. For amd64 and arm64:
+#   docker buildx build --platform linux/amd64,linux/arm64 --tag registry.example.com/spillway:0.1.0 --push .
+ARG BASE=python:3.13-slim-trixie
 
-FROM python:${PYTHON}-slim AS build
+FROM ${BASE} AS build
 WORKDIR /src
-RUN python -m venv /opt/spillway
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY adapter adapter
 COPY scaler scaler
-RUN /opt/spillway/bin/pip install --no-cache-dir -c constraints.txt .
-# The kernels' cache, for a CPU that every node of the architecture has. numba keys it by CPU name and features, so the
-# same two variables are set at run time.
+# The environment has no pip: what runs installs nothing.
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/spillway && \
+    pip --python /opt/spillway/bin/python install --disable-pip-version-check -c constraints.txt .
+COPY --chmod=755 docker-entrypoint.sh /opt/spillway/bin/entrypoint
+# The kernels, for a CPU that nearly every node of the architecture is at least as good as; `flags` is how Linux names what
+# it takes, for the entrypoint to look for. numba keys its cache by CPU and by the modules' folder: not from /src.
 ARG TARGETARCH
 RUN set -eu; \
-    case "${TARGETARCH:-amd64}" in \
-      amd64) cpu=x86-64-v3; features=+avx2,+fma,+bmi,+bmi2 ;; \
-      arm64) cpu=generic; features=+neon ;; \
-      *) echo "no portable CPU is known for ${TARGETARCH}" >&2; exit 1 ;; \
+    case "${TARGETARCH}" in \
+      amd64) cpu=x86-64-v3 features=+avx2 flags="avx avx2 bmi1 bmi2 f16c fma abm movbe" ;; \
+      arm64) cpu=generic features=+neon flags="asimd" ;; \
+      *) echo "no portable CPU is known for TARGETARCH=${TARGETARCH}" >&2; exit 1 ;; \
     esac; \
-    printf 'export NUMBA_CPU_NAME=%s NUMBA_CPU_FEATURES=%s\n' "$cpu" "$features" > /opt/spillway/cpu.env; \
-    . /opt/spillway/cpu.env; \
-    NUMBA_CACHE_DIR=/opt/spillway/kernels /opt/spillway/bin/python -m adapter.warm
-COPY docker-entrypoint.sh /opt/spillway/bin/entrypoint
+    printf "cpu='%s'\nfeatures='%s'\nflags='%s'\n" "$cpu" "$features" "$flags" > /opt/spillway/cpu.env; \
+    cd /; \
+    NUMBA_CPU_NAME="$cpu" NUMBA_CPU_FEATURES="$features" NUMBA_CACHE_DIR=/opt/spillway/kernels \
+      /opt/spillway/bin/python -m adapter.warm
 
-FROM python:${PYTHON}-slim
+FROM ${BASE}
+LABEL org.opencontainers.image.title="Spillway" \
+      org.opencontainers.image.description="External Metrics API server for Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/spillway /opt/spillway
+# Where no volume is mounted over it: `docker run` as it is.
+RUN install -d -o 65532 -g 65532 /var/cache/spillway
+# One thread of OpenBLAS: nothing here is linear algebra, and it would start one a core of the node.
 ENV PATH=/opt/spillway/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
+    OPENBLAS_NUM_THREADS=1 \
     NUMBA_CACHE_DIR=/var/cache/spillway
-# A number, so that runAsNonRoot can be checked.
+# A number, so that runAsNonRoot can be checked. Any other user will do, too: nothing in the image is its own.
 USER 65532:65532
-VOLUME /var/cache/spillway
 EXPOSE 10250 8080
 ENTRYPOINT ["entrypoint"]
 CMD ["serve"]

@@ -7,7 +7,10 @@ import os
 import sys
 
 from adapter import logs
+from adapter.doctor_options import DoctorOptions
+from adapter.explain_options import ExplainOptions, RecordOptions
 from adapter.options import CheckOptions, DemoOptions, ServeOptions, parse
+from adapter.simulate_options import SimulateOptions
 
 
 def main() -> None:
@@ -24,19 +27,36 @@ def main() -> None:
             from adapter.demo import run
 
             sys.exit(asyncio.run(run(options.duration_s, options.tty)))
+        case DoctorOptions():
+            from adapter.doctor.look import examine
+
+            sys.exit(asyncio.run(examine(options)))
+        case SimulateOptions():
+            from adapter.simulate.main import simulate
+
+            sys.exit(simulate(options))
+        case ExplainOptions():
+            from adapter.explain.main import explain
+
+            sys.exit(explain(options))
+        case RecordOptions():
+            from adapter.explain.record import record
+
+            sys.exit(record(options))
 
 
 def _serve(options: ServeOptions) -> int:
     from adapter.app import StartError, serve
 
     logs.configure(options.log_level, options.log_format)
+    said: list[str] = []
     try:
         asyncio.run(serve(options))
-    except StartError as error:
-        for line in error.args:
-            print(f"spillway serve: {line}", file=sys.stderr)  # noqa: T201 the last word of a command
-        return 1
-    return 0
+    except* StartError as group:
+        said = [line for error in group.exceptions for line in error.args]
+    for line in said:
+        print(f"spillway serve: {line}", file=sys.stderr)  # noqa: T201 the last word of a command
+    return int(bool(said))
 
 
 if __name__ == "__main__":

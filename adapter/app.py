@@ -31,7 +31,7 @@ from adapter.options import LOOPBACK, ServeOptions
 from adapter.pipeline import Pipeline
 from adapter.side import explain_app, metrics_app, serving
 from adapter.telemetry import Telemetry
-from scaler.jit import compile_all
+from scaler.jit import cached, compile_all
 from scaler.model import MetricRef
 
 log = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ async def _compile(health: Health) -> None:
     started = time.monotonic()
     kernels = await asyncio.to_thread(compile_all)
     health.compiled = True
-    log.info("kernels ready", extra={"kernels": kernels, "seconds": round(time.monotonic() - started, 2)})
+    seconds = round(time.monotonic() - started, 2)
+    log.info("kernels ready", extra={"kernels": kernels, "cached": cached(), "seconds": seconds})
 
 
 async def _reload(watch: Watch, definitions: Definitions) -> None:

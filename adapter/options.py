@@ -8,19 +8,25 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
 
+from adapter.doctor_options import DoctorOptions, add_doctor, doctor_options
+from adapter.explain_options import ExplainOptions, RecordOptions, add_explain, explain_options, record_options
 from adapter.schema.durations import parse_duration
+from adapter.simulate_options import SimulateOptions, add_simulate, simulate_options
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - a server in a pod is for the whole pod network; standalone never uses it
 
 LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 LogFormat: TypeAlias = Literal["text", "json"]
+CertMode: TypeAlias = Literal["self", "files"]
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,19 @@ class ServeOptions:
     explain_port: int
     standalone: bool
     shutdown_delay_s: float
+    kubeconfig: Path | None
+    namespace: str | None
+    service_name: str
+    lease_name: str
+    cert_mode: CertMode
+    patch_apiservice: bool
+    strict_reach: bool
+    reach_allow: tuple[IPNetwork, ...]
+    share: tuple[tuple[str, str], ...]
+    max_metrics_per_namespace: int
+    authentication_token_webhook_cache_ttl_s: float
+    authorization_webhook_cache_authorized_ttl_s: float
+    authorization_webhook_cache_unauthorized_ttl_s: float
     log_level: LogLevel
     log_format: LogFormat
 
@@ -115,6 +134,32 @@ def _bool(text: str) -> bool:
     return text.lower() in {"true", "1"}
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise ValueError(f'must be a DNS-1123 label: lower-case letters, digits and -, got "{text}"')
+    return text
+
+
+def _network(text: str) -> IPNetwork:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError(f'must be an IP network such as 10.20.0.0/16, got "{text}"') from None
+
+
+def _share(text: str) -> tuple[str, str]:
+    source, separator, destination = text.partition("=")
+    if not separator:
+        raise ValueError(f'must be FROM=TO, two namespaces, got "{text}"')
+    return _name(source), _name(destination)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1_000_000):
+        raise ValueError(f'must be a number from 1 to 1000000, got "{text}"')
+    return int(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -136,9 +181,26 @@ SERVE_FLAGS = (
     Flag("explain-port", _port, "PORT", "port of explain, always on 127.0.0.1 (default 8081)"),
     Flag("standalone", _bool, "true|false", "no Kubernetes API, callers not authenticated; loopback only"),
     Flag("shutdown-delay", _seconds, "DURATION", "serve on after SIGTERM (default 5s; standalone 0s)"),
+    Flag("kubeconfig", _path, "PATH", "outside a cluster: how to reach the Kubernetes API (default the pod's account)"),
+    Flag("namespace", _name, "NAME", "namespace of Service, Lease and Secret (default the pod's, or spillway)"),
+    Flag("service-name", _name, "NAME", "Service that the certificate is for (default spillway)"),
+    Flag("lease-name", _name, "NAME", "Lease that says which replica writes (default spillway)"),
+    Flag(
+        "cert-mode", _one_of("self", "files"), "MODE", "self: own CA in a Secret; files: --tls-cert-file (default self)"
+    ),
+    Flag("patch-apiservice", _bool, "true|false", "set the caBundle of our APIService (default true)"),
+    Flag("strict-reach", _bool, "true|false", "objects reach only their namespace and --reach-allow (default false)"),
+    Flag("reach-allow", _network, "CIDR", "with --strict-reach: what every namespace may reach too; repeat for more"),
+    Flag("share", _share, "FROM=TO", "let metrics of FROM that name TO in shareWith be read in TO; repeat for more"),
+    Flag("max-metrics-per-namespace", _count, "N", "most ExternalMetric objects served of a namespace (default 1000)"),
+    Flag("authentication-token-webhook-cache-ttl", _seconds, "DURATION", "a token's holder is known for (default 10s)"),
+    Flag("authorization-webhook-cache-authorized-ttl", _seconds, "DURATION", "a permission counts for (default 10s)"),
+    Flag("authorization-webhook-cache-unauthorized-ttl", _seconds, "DURATION", "a refusal counts for (default 10s)"),
     Flag("log-level", _one_of("debug", "info", "warning", "error"), "LEVEL", "least level logged (default info)"),
     Flag("log-format", _one_of("text", "json"), "FORMAT", "text or json, one line a record (default text)"),
 )
+
+_REPEATED = frozenset({"config", "reach_allow", "share"})
 
 _DEFAULTS: Mapping[str, object] = {
     "secure_port": 6443,
@@ -148,12 +210,27 @@ _DEFAULTS: Mapping[str, object] = {
     "metrics_port": 8080,
     "explain_port": 8081,
     "standalone": False,
+    "kubeconfig": None,
+    "namespace": None,
+    "service_name": "spillway",
+    "lease_name": "spillway",
+    "cert_mode": "self",
+    "patch_apiservice": True,
+    "strict_reach": False,
+    "reach_allow": (),
+    "share": (),
+    "max_metrics_per_namespace": 1000,
+    "authentication_token_webhook_cache_ttl_s": 10.0,
+    "authorization_webhook_cache_authorized_ttl_s": 10.0,
+    "authorization_webhook_cache_unauthorized_ttl_s": 10.0,
     "log_level": "info",
     "log_format": "text",
 }
 
 
-def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServeOptions | CheckOptions | DemoOptions:
+def parse(
+    argv: Sequence[str], environ: Mapping[str, str]
+) -> ServeOptions | CheckOptions | DemoOptions | DoctorOptions | SimulateOptions | ExplainOptions | RecordOptions:
     """Read the command line (without the program's name) and the environment.
 
     Raises:
@@ -166,6 +243,14 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServeOptions | Che
             return CheckOptions(tuple(given.paths), given.probe)
         case "demo":
             return DemoOptions(given.duration, given.tty)
+        case "doctor":
+            return doctor_options(given)
+        case "simulate":
+            return simulate_options(given)
+        case "explain":
+            return explain_options(given)
+        case "record":
+            return record_options(given)
         case _:
             return _serve(serve, {**_from_environment(serve, environ), **_from_flags(given)})
 
@@ -187,16 +272,17 @@ def serve_defaults(given: Mapping[str, object]) -> ServeOptions:
 
 def serve_problems(options: ServeOptions) -> Iterator[str]:
     """Yield why these options cannot be served with."""
-    if not options.config:
-        yield "--config (SPILLWAY_CONFIG) is required: a file or directory with ExternalMetric objects"
+    if options.standalone and not options.config:
+        yield "--config (SPILLWAY_CONFIG) is required with --standalone: a file or directory of ExternalMetric objects"
     if (options.tls_cert_file is None) != (options.tls_private_key_file is None):
         yield "--tls-cert-file and --tls-private-key-file must be given together"
-    if not options.standalone:
-        yield (
-            "callers cannot be authenticated yet: there is no delegated authentication by the Kubernetes API in this "
-            "version. Use --standalone, which serves on loopback only"
-        )
-    elif not ipaddress.ip_address(options.bind_address).is_loopback:
+    if options.cert_mode == "files" and options.tls_cert_file is None:
+        yield "--cert-mode files needs --tls-cert-file and --tls-private-key-file"
+    if options.reach_allow and not options.strict_reach:
+        yield "--reach-allow is for --strict-reach: without it, objects reach all but the cluster's own addresses"
+    if options.standalone and options.kubeconfig is not None:
+        yield "--kubeconfig and --standalone exclude each other: standalone does without the Kubernetes API"
+    if options.standalone and not ipaddress.ip_address(options.bind_address).is_loopback:
         yield (
             f"--bind-address {options.bind_address} is not loopback: with --standalone nobody is authenticated, and "
             f"whoever reaches the port may read every metric. Use --bind-address {LOOPBACK}, or leave it out"
@@ -213,7 +299,7 @@ def _serve(parser: argparse.ArgumentParser, given: Mapping[str, object]) -> Serv
 
 def _from_flags(given: argparse.Namespace) -> dict[str, object]:
     values = {flag.key: getattr(given, flag.key) for flag in SERVE_FLAGS}
-    return {key: tuple(value) if key == "config" else value for key, value in values.items() if value is not None}
+    return {key: tuple(value) if key in _REPEATED else value for key, value in values.items() if value is not None}
 
 
 def _from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> dict[str, object]:
@@ -224,8 +310,9 @@ def _from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str
         if not text or _is_service_link(flag, text):
             continue
         try:
-            if flag.key == "config":
-                values[flag.key] = tuple(flag.read(part) for part in text.split(os.pathsep) if part)
+            if flag.key in _REPEATED:
+                separator = os.pathsep if flag.key == "config" else ","
+                values[flag.key] = tuple(flag.read(part) for part in text.split(separator) if part)
             else:
                 values[flag.key] = flag.read(text)
         except ValueError as exc:
@@ -269,7 +356,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
         help="serve metrics to HPAs",
         description="Serve metrics to HPAs.",
         epilog=f"Each flag is also an environment variable, as --secure-port is SPILLWAY_SECURE_PORT; a flag wins. "
-        f"SPILLWAY_CONFIG holds paths separated by {os.pathsep!r}.",
+        f"SPILLWAY_CONFIG holds paths separated by {os.pathsep!r}, other lists are separated by commas.",
         allow_abbrev=False,
     )
     for flag in SERVE_FLAGS:
@@ -278,7 +365,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
             flag.option,
             dest=flag.key,
             type=_argument(flag.read),
-            action="append" if flag.key == "config" else "store",
+            action="append" if flag.key in _REPEATED else "store",
             metavar=flag.metavar,
             help=flag.help,
             **bare,
@@ -301,4 +388,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     demo.add_argument(
         "--no-tty", dest="tty", action="store_false", help="plain lines and a summary instead of the live view"
     )
+    add_doctor(commands)
+    add_simulate(commands)
+    add_explain(commands)
     return root, serve

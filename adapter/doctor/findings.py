@@ -41,6 +41,11 @@ class Finding:
     do: str = ""
 
 
+def owner(service: Object) -> str:
+    """Return the Service behind an APIService: "namespace/name"."""
+    return f"{_at(service, 'spec', 'service', 'namespace')}/{_at(service, 'spec', 'service', 'name')}"
+
+
 def apiservice(service: Object | None, namespace: str, name: str) -> Iterator[Finding]:
     """Judge who owns v1beta1.external.metrics.k8s.io, and whether it is available."""
     if service is None:
@@ -50,18 +55,17 @@ def apiservice(service: Object | None, namespace: str, name: str) -> Iterator[Fi
             "apply manifests/base, or keep it so for a shadow installation",
         )
         return
-    reference = _at(service, "spec", "service") or {}
-    owner = f"{reference.get('namespace')}/{reference.get('name')}"
-    if owner != f"{namespace}/{name}":
-        known = KNOWN_ADAPTERS.get(str(reference.get("name")))
+    served_by = owner(service)
+    if served_by != f"{namespace}/{name}":
+        known = KNOWN_ADAPTERS.get(served_by.partition("/")[2])
         yield Finding(
             Level.ERROR,
-            f"external.metrics.k8s.io is served by {owner}" + (f" ({known})" if known else ""),
+            f"external.metrics.k8s.io is served by {served_by}" + (f" ({known})" if known else ""),
             "only one adapter can own it: HPAs that read the other's metrics lose them when you apply ours. Move its "
             "metrics here first (overlays/shadow computes beside it), then remove its APIService",
         )
         return
-    yield Finding(Level.OK, f"external.metrics.k8s.io is served by {owner}")
+    yield Finding(Level.OK, f"external.metrics.k8s.io is served by {served_by}")
     if _at(service, "spec", "insecureSkipTLSVerify"):
         yield Finding(
             Level.WARNING,
@@ -175,7 +179,7 @@ def rights(needed: Sequence[tuple[Right, bool]], account: str) -> Iterator[Findi
             Level.ERROR,
             f"{account} may not {right.verb} {resource}{'.' + right.group if right.group else ''}{where}: "
             f"{right.what_for}",
-            "apply manifests/base/rbac.yaml",
+            "apply manifests/base: rbac.yaml, rbac-certificate.yaml",
         )
     if not missing:
         yield Finding(Level.OK, f"{account} may do what it has to")

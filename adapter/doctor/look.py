@@ -32,27 +32,47 @@ class Installation:
     secret: str = "spillway-serving-cert"  # noqa: S105 - a name
 
 
-def needed_rights(at: Installation) -> Sequence[Right]:
-    """Return what manifests/base/rbac.yaml grants, with what for."""
-    spillway, authentication, authorization = "spillway.dev", "authentication.k8s.io", "authorization.k8s.io"
-    service = "v1beta1.external.metrics.k8s.io"
-    return (
-        Right("list", spillway, "externalmetrics", "to know the metrics"),
-        Right("watch", spillway, "externalmetrics", "to follow the metrics"),
+def needed_rights(
+    at: Installation, *, own_certificate: bool = True, patches_apiservice: bool = True
+) -> Sequence[Right]:
+    """Return what the manifests grant, with what for.
+
+    Args:
+        at: The installation.
+        own_certificate: The serving certificate is ours to make, and not cert-manager's.
+        patches_apiservice: The caBundle is ours to set.
+    """
+    spillway, coordination = "spillway.dev", "coordination.k8s.io"
+    authentication, authorization = "authentication.k8s.io", "authorization.k8s.io"
+    trust = ("", "configmaps", "to trust kube-apiserver", "kube-system", "extension-apiserver-authentication")
+    common = (
+        *(Right(verb, spillway, "externalmetrics", "to know the metrics") for verb in ("get", "list", "watch")),
         Right("patch", spillway, "externalmetrics", "to say how a metric is", subresource="status"),
-        Right("list", "", "pods", "to find what a selector scrapes"),
-        Right("watch", "", "pods", "to follow what a selector scrapes"),
-        Right("list", "discovery.k8s.io", "endpointslices", "to find what a Service scrapes"),
-        Right("watch", "discovery.k8s.io", "endpointslices", "to follow what a Service scrapes"),
+        *(Right(verb, "", "pods", "to find what a selector scrapes") for verb in ("list", "watch")),
+        *(
+            Right(verb, "discovery.k8s.io", "endpointslices", "to find what a Service scrapes")
+            for verb in ("list", "watch")
+        ),
+        *(Right(verb, "events.k8s.io", "events", "to say when a metric changes") for verb in ("create", "patch")),
         Right("create", authentication, "tokenreviews", "to know who asks with a token"),
         Right("create", authorization, "subjectaccessreviews", "to know whether they may"),
-        Right("get", "", "configmaps", "to trust kube-apiserver", "kube-system", "extension-apiserver-authentication"),
-        Right("create", "coordination.k8s.io", "leases", "to decide which replica writes", at.namespace),
-        Right("update", "coordination.k8s.io", "leases", "to decide which replica writes", at.namespace, at.lease),
-        Right("create", "", "secrets", "to share the serving certificate", at.namespace),
-        Right("update", "", "secrets", "to renew the serving certificate", at.namespace, at.secret),
-        Right("patch", "apiregistration.k8s.io", "apiservices", "to set the caBundle", "", service),
+        *(Right(verb, *trust) for verb in ("list", "watch")),
+        Right("create", coordination, "leases", "to decide which replica writes", at.namespace),
+        *(
+            Right(verb, coordination, "leases", "to decide which replica writes", at.namespace, at.lease)
+            for verb in ("get", "update")
+        ),
     )
+    certificate = (
+        Right("create", "", "secrets", "to share the serving certificate", at.namespace),
+        *(
+            Right(verb, "", "secrets", "to renew the serving certificate", at.namespace, at.secret)
+            for verb in ("get", "update")
+        ),
+    )
+    service = ("apiregistration.k8s.io", "apiservices", "to set the caBundle", "", "v1beta1.external.metrics.k8s.io")
+    bundle = tuple(Right(verb, *service) for verb in ("get", "patch"))
+    return (*common, *(certificate if own_certificate else ()), *(bundle if patches_apiservice else ()))
 
 
 async def look(kube: Kube, at: Installation) -> list[Finding]:
@@ -78,7 +98,10 @@ async def look(kube: Kube, at: Installation) -> list[Finding]:
     slices_path = api_path("discovery.k8s.io", "v1", "endpointslices", namespace=at.namespace)
     slices = await get(slices_path, "the endpoints", labelSelector=f"kubernetes.io/service-name={at.service}")
     found.append(findings.endpoints(_items(slices)))
-    found += await _rights(kube, at)
+    injected = bool(_annotations(service).get("cert-manager.io/inject-ca-from"))
+    ours = service is not None and findings.owner(service) == f"{at.namespace}/{at.service}"
+    needed = needed_rights(at, own_certificate=not injected, patches_apiservice=ours and not injected)
+    found += await _rights(kube, at, needed)
     found += findings.autoscalers(
         _items(await get(api_path("autoscaling", "v2", "horizontalpodautoscalers"), "the HPAs")),
         _items(await get(api_path("autoscaling.k8s.io", "v1", "verticalpodautoscalers"), "the VPAs")),
@@ -88,7 +111,11 @@ async def look(kube: Kube, at: Installation) -> list[Finding]:
     return found
 
 
-async def _rights(kube: Kube, at: Installation) -> list[Finding]:
+def _annotations(obj: dict[str, Any] | None) -> dict[str, str]:
+    return ((obj or {}).get("metadata") or {}).get("annotations") or {}
+
+
+async def _rights(kube: Kube, at: Installation, needed: Sequence[Right]) -> list[Finding]:
     account = f"system:serviceaccount:{at.namespace}:{at.account}"
 
     async def allowed(right: Right) -> bool:
@@ -110,7 +137,6 @@ async def _rights(kube: Kube, at: Installation) -> list[Finding]:
         answer = await kube.request("POST", path, body=body)
         return bool(answer.get("status", {}).get("allowed"))
 
-    needed = needed_rights(at)
     try:
         answers = await asyncio.gather(*map(allowed, needed))
     except KubeError as error:
