@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-KERNEL_TESTS := tests/test_kernels.py tests/test_textparse.py
+CHECKED_KERNEL_TESTS := tests/test_simulate_kernels.py
+KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_histogram.py tests/test_prometheus_corpus.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench lock clean crd reference
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -15,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
 	  || { echo "Spillway needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,simulate,bench]'
 	@touch $@
 
 run: $(STAMP) ## Run the demo: a shop, Redis, Spillway and an autoscaling loop
@@ -23,6 +24,7 @@ run: $(STAMP) ## Run the demo: a shop, Redis, Spillway and an autoscaling loop
 
 test: $(STAMP) ## Run all tests (installs a Redis with apt where it can)
 	@tests/ensure-redis
+	@tests/get-kubectl >/dev/null 2>&1 || true
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT and with bounds checks
@@ -33,14 +35,20 @@ check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT an
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -W ignore::RuntimeWarning $(KERNEL_TESTS)
 	# A cache of its own: what numba has cached without the checks would be loaded, and nothing checked.
 	cache=$$(mktemp -d) && NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$$cache \
-	  $(BIN)/python -m pytest -q $(KERNEL_TESTS); code=$$?; rm -rf "$$cache"; exit $$code
+	  $(BIN)/python -m pytest -q $(KERNEL_TESTS) $(CHECKED_KERNEL_TESTS); code=$$?; rm -rf "$$cache"; exit $$code
 
 bench: $(STAMP) ## Print ratios, write bench/results
 	$(BIN)/python -m bench
 
+reference: $(STAMP) ## Write the reference in docs/configuration.md anew from the schema
+	$(BIN)/python -m adapter.schema.reference docs/configuration.md
+
+crd: $(STAMP) ## Write manifests/crd anew from the schema
+	$(BIN)/python -m adapter.schema.crd > manifests/crd/externalmetrics.yaml
+
 lock: ## Write constraints.txt anew from what pyproject.toml allows
 	$(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,demo]'
+	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,demo,simulate,bench]'
 	$(VENV)/lock/bin/python -m pip freeze --exclude spillway > constraints.txt
 	rm -rf $(VENV)/lock
 

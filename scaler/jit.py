@@ -25,15 +25,15 @@ _kernels: list[tuple[Any, Any]] = []
 _done: list[Any] = []
 
 
-def _njit(function: Any) -> Any:
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+def _njit(function: Any, **more: bool) -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", **more}
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:
         # No folder to cache in, as in a container with a read-only root: compiling at each start is slow, not wrong.
         return numba.njit(**options)(function)
     if hasattr(compiled, "py_func"):  # with NUMBA_DISABLE_JIT it is the plain function
-        compiled._cache._cache_file._source_stamp = frozen(compiled)
+        compiled._cache._cache_file._source_stamp = frozen(compiled) + "".join(more)
     return compiled
 
 
@@ -92,7 +92,18 @@ def inner(function: F) -> F:
 
 def inlined(function: F) -> F:
     """Compile a small function into whatever calls it: a call costs about 5 ns, which is more than its work."""
-    compiled: F = numba.njit(inline="always", nogil=True, error_model="numpy")(function)
+    compiled: Any = numba.njit(inline="always", nogil=True, error_model="numpy")(function)
+    result: F = compiled
+    return result
+
+
+def leaf(function: F) -> F:
+    """Compile a function that only kernels call and that makes no array: it counts no references to those it is given.
+
+    Counting is atomic: in small functions it took more than half of the time, and threads that share an array wait for
+    each other. What is given must be kept alive by the caller, as an argument is.
+    """
+    compiled: F = _njit(function, _nrt=False)
     return compiled
 
 
@@ -119,3 +130,8 @@ def compile_all() -> int:
         compiled.disable_compile()
         _done.append(compiled)
     return len(_kernels)
+
+
+def cached() -> int:
+    """Return how many of the kernels that `compile_all` has seen to came from the disk cache."""
+    return sum(any(compiled.stats.cache_hits.values()) for compiled in _done)

@@ -1,0 +1,1 @@
+"""`spillway simulate`: try an HPA on a load before it is live."""
