@@ -2,24 +2,30 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 CHECKED_KERNEL_TESTS := tests/test_simulate_kernels.py
 KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_histogram.py tests/test_prometheus_corpus.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean crd reference
+.PHONY: help run test check bench crd reference lock clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
-$(STAMP): pyproject.toml constraints.txt
+$(RUNS): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
 	  || { echo "Spillway needs Python 3.11 to 3.13; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo,simulate,bench]'
+	$(PIP) -e '.[demo]'
 	@touch $@
 
-run: $(STAMP) ## Run the demo: a shop, Redis, Spillway and an autoscaling loop
+$(STAMP): $(RUNS)
+	$(PIP) -e '.[dev,demo,simulate]'
+	@touch $@
+
+run: $(RUNS) ## Run the demo: a shop, Redis, Spillway and an autoscaling loop
 	@$(BIN)/spillway demo
 
 test: $(STAMP) ## Run all tests (installs a Redis with apt where it can)
@@ -38,6 +44,7 @@ check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT an
 	  $(BIN)/python -m pytest -q $(KERNEL_TESTS) $(CHECKED_KERNEL_TESTS); code=$$?; rm -rf "$$cache"; exit $$code
 
 bench: $(STAMP) ## Print ratios, write bench/results
+	$(PIP) -e '.[bench]'
 	$(BIN)/python -m bench
 
 reference: $(STAMP) ## Write the reference in docs/configuration.md anew from the schema

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.publish import has_matplotlib, publish
 from bench.script import RESULTS, end_with_children
 
-SCRIPTS = ("kernels", "evaluate", "exposition", "redis_poll", "api_get", "main_job")
+SCRIPTS = ("kernels", "evaluate", "exposition", "redis_poll", "api_get", "main_job", "simulate")
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import api_get, evaluate, exposition, kernels, main_job, measure, publish, redis_poll, report
+from bench import api_get, evaluate, exposition, kernels, main_job, measure, publish, redis_poll, report, simulate
 from bench.__main__ import SCRIPTS
 from bench.load import HEADERS, request
 from bench.script import QUICK, BenchError, Options, require
@@ -27,6 +27,7 @@ RUNS: dict[str, Callable[[Options], report.Result]] = {
     "redis_poll": redis_poll.run,
     "api_get": api_get.run,
     "main_job": main_job.run,
+    "simulate": simulate.run,
 }
 figures = st.lists(st.floats(0.001, 1e9), min_size=1, max_size=50)
 
