@@ -87,7 +87,7 @@ async def serve(options: ServeOptions) -> None:
                 snapshot=lambda: pipeline.snapshot,
                 now_ms=now_ms,
                 health=health,
-                defined=lambda ref: definitions.defines(ref) or (None if cluster and not cluster.synced else False),
+                defined=lambda ref: definitions.defines(ref) or (None if cluster and not cluster.listed else False),
                 serves=definitions.serves,
                 version=version("spillway"),
                 authorize=None if cluster is None else cluster.auth,
@@ -145,7 +145,7 @@ async def _follow(cluster: Cluster, definitions: Definitions, health: Health) ->
     began = time.monotonic()
     while True:
         definitions.refresh()
-        health.configured = health.configured or cluster.synced or time.monotonic() - began > _PATIENCE_S
+        health.configured = health.configured or cluster.listed or time.monotonic() - began > _PATIENCE_S
         await cluster.changes()
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from adapter.collect import read_once
 from adapter.config.load import load
+from adapter.definitions import without_cluster
 from adapter.options import CheckOptions
 from adapter.schema.metric import Metric
 from adapter.sources import EndpointSpec
@@ -43,7 +44,7 @@ def check(options: CheckOptions, out: TextIO = sys.stdout, err: TextIO = sys.std
         print(f"ok: {len(loaded.metrics)} metrics", file=out)
         return 0
     compile_all()
-    snapshot = asyncio.run(probe(loaded.metrics))
+    snapshot = asyncio.run(probe(without_cluster(loaded.metrics)))
     names = {metric.rule.ref: f"{metric.rule.ref.namespace}/{metric.rule.metric_name}" for metric in loaded.metrics}
     rows = [row for ref, result in sorted(snapshot.results.items()) for row in rows_of(names[ref], result)]
     table = Table("METRIC", "LABELS", "VALUE", "AGE", "UNKNOWN", box=None, pad_edge=False)

@@ -33,7 +33,7 @@ from adapter.kube.own import OwnAddresses
 from adapter.kube.reach import Tenant
 from adapter.kube.secrets import Secrets
 from adapter.kube.status import StatusWriter, View
-from adapter.kube.tenancy import refuse, secret_keys, with_secrets
+from adapter.kube.tenancy import SecretProblemError, refuse, secret_keys, with_secrets
 from adapter.kube.watch import Reflector
 from adapter.options import ServeOptions
 from adapter.pipeline import Pipeline
@@ -67,7 +67,6 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         trust: That of the certificate.
         pipeline: Where results are.
         now_ms: Wall-clock time.
-        on_review: Told of each question to the API about who asks.
     """
 
     def __init__(
@@ -84,6 +83,8 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self._pipeline = pipeline
         self._in_files: frozenset[MetricRef] = frozenset()
         self._objects = ObjectSet()
+        self.listed = False
+        """Whether `metrics` had a complete list of objects: before, an undefined metric is unknown, not undefined."""
         self._changed = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
         self._running: list[asyncio.Task[None]] = []
@@ -139,11 +140,6 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         await self._tasks.__aexit__(None, None, None)
         await self.auth.__aexit__(None, None, None)
 
-    @property
-    def synced(self) -> bool:
-        """Whether a complete list of objects has been seen: before, an undefined metric is unknown, not undefined."""
-        return self._reflector.synced
-
     def checks(self) -> Iterator[Check]:
         """Yield what readyz looks at beside the rest."""
         waiting = self._serving is not None and not self._serving.loaded.is_set()
@@ -164,6 +160,7 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         self._objects = take(
             self._objects, self._reflector.objects, self._in_files, self._options.max_metrics_per_namespace
         )
+        self.listed = self._reflector.synced
         metrics = [*in_files, *self._objects.metrics]
         self._discovery.apply(metrics)
         self._secrets.apply(key for metric in metrics for key in secret_keys(metric))
@@ -185,8 +182,8 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         metric = replace(metric, policy=policy)
         try:
             return with_secrets(metric, self._secrets.get)
-        except LookupError as problem:
-            return refuse(metric, str(problem))
+        except SecretProblemError as problem:
+            return refuse(metric, str(problem), final=problem.final)
 
     def _view(self) -> View:
         return View(self._reflector.objects, self._objects.findings, self._pipeline.snapshot.results)

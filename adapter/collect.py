@@ -157,6 +157,11 @@ async def read_once(spec: EndpointSpec, endpoint: Endpoint, read_ms: int) -> tup
         unknown = Unknown(Reason.SOURCE_ERROR, "timeout")
     except OSError as error:
         unknown = Unknown(Reason.SOURCE_ERROR, error.strerror or type(error).__name__)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        unknown = Unknown(Reason.SOURCE_ERROR, "cancelled from within")  # or the endpoint would never be read again
     except Exception as error:
         # The one barrier: a bug in one source must not end the others.
         log.exception("bug in a source", extra={"source": spec.type, "endpoint": spec.name})

@@ -25,6 +25,7 @@ from scaler.model import (
     Batch,
     MetricRef,
     MetricResult,
+    Reason,
     Snapshot,
     Unknown,
     UnknownItem,
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 _PACE_S = 0.02
 """Time between two evaluations: batches that arrive within it are evaluated together. It bounds what many small
 endpoints cost, and is small beside the shortest interval, 1 s."""
+
+_COUNT_EVERY_MS = 5_000
 
 _HEARTBEAT_S = 5.0
 """The longest the pipeline rests, so that its heartbeat stays young."""
@@ -113,6 +116,9 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         """Reads of each metric by outcome: ok, or a reason."""
         self.store_bytes = 0
         self.store_series = 0
+        self.rejected = 0
+        """Batches that were not newer than what was there."""
+        self._counted_ms = 0
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
@@ -142,6 +148,12 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
 
     def configure(self, rules: Mapping[MetricRef, MetricRule]) -> None:
         """Replace the rules. A metric whose meaning has changed is unknown until it was read again."""
+        # What an old source brought must not be taken for what the new one says.
+        other = {
+            ref for ref, rule in rules.items() if ref in self._rules and self._rules[ref].source_id != rule.source_id
+        }
+        if other:
+            self._inbox.batches = [batch for batch in self._inbox.batches if batch.metric not in other]
         self._inbox.rules = rules
         self._rules = rules
         for key in [key for key in self.reads if key[0] not in rules]:
@@ -197,17 +209,52 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         previous = self._snapshot
         if work.rules is not None:
             previous = self._adopt(work, previous, now_ms)
-        for batch in work.batches:
-            self._store.append(batch)
-        snapshot = evaluate(self._store, self._ticking, previous, work.due, now_ms)
+        broken = self._append(work.batches, now_ms)
+        snapshot = self._evaluate(previous, work.due - broken, now_ms)
+        if broken:
+            snapshot = _with_errors(snapshot, broken, self._ticking, now_ms)
         self.store_bytes = self._store.arena.nbytes()
-        self.store_series = sum(table.series() for table in self._store.tables.values())
+        self.rejected = self._store.rejected
+        if abs(now_ms - self._counted_ms) > _COUNT_EVERY_MS:
+            self._counted_ms = now_ms
+            self.store_series = sum(table.series() for table in self._store.tables.values())
         self._telemetry.evaluated(len(work.due), len(work.batches), time.perf_counter() - started)
+        return snapshot
+
+    def _append(self, batches: Iterable[Batch], now_ms: int) -> set[MetricRef]:
+        """Take batches in; a metric whose batch cannot be, for want of memory say, loses its samples and no other's."""
+        broken: set[MetricRef] = set()
+        for batch in batches:
+            try:
+                self._store.append(batch)
+            except Exception:
+                log.exception("bug in the store", extra={"metric": f"{batch.metric.namespace}/{batch.metric.name}"})
+                broken.add(batch.metric)
+                self._store.drop(batch.metric)
+                rule = self._ticking.get(batch.metric)
+                if rule is not None:
+                    self._store.configure(batch.metric, table_spec(rule), now_ms)
+        return broken
+
+    def _evaluate(self, previous: Snapshot, due: set[MetricRef], now_ms: int) -> Snapshot:
+        """Compute what is due; one metric that cannot be computed is unknown, and ends nothing else."""
+        try:
+            return evaluate(self._store, self._ticking, previous, due, now_ms)
+        except Exception:
+            log.exception("bug in an evaluation")
+        snapshot = previous
+        for ref in due:
+            try:
+                snapshot = evaluate(self._store, self._ticking, snapshot, {ref}, now_ms)
+            except Exception:
+                log.exception("bug in the evaluation of a metric", extra={"metric": f"{ref.namespace}/{ref.name}"})
+                snapshot = _with_errors(snapshot, {ref}, self._ticking, now_ms)
         return snapshot
 
     def _adopt(self, work: _Work, previous: Snapshot, now_ms: int) -> Snapshot:
         """Lay the store out for new rules; forget results that no longer mean what they did."""
         old, new = self._ticking, work.rules or {}
+        self._counted_ms = 0
         for ref in old.keys() - new.keys():
             self._store.drop(ref)
         changed = {ref for ref, rule in new.items() if old.get(ref) != rule}
@@ -217,7 +264,7 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
                 self._store.drop(ref)
             self._store.configure(ref, table_spec(rule), now_ms)
             if not rule.waiting:
-                self._store.retain(ref, rule.targets, now_ms)
+                self._store.retain(ref, rule.targets, now_ms, lingers=rule.lingers)
         work.due.update(changed | (old.keys() - new.keys()))
         self._ticking = new
         same = {ref for ref in new if ref in old and old[ref].meaning == new[ref].meaning}
@@ -236,6 +283,15 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
                 log.info("metric known", extra={"metric": name})
         else:
             log.warning("metric unknown", extra={"metric": name, "reason": now.reason.value, "detail": now.detail})
+
+
+def _with_errors(
+    snapshot: Snapshot, refs: Iterable[MetricRef], rules: Mapping[MetricRef, MetricRule], now_ms: int
+) -> Snapshot:
+    """Return a snapshot in which these metrics are unknown because of us."""
+    unknown = Unknown(Reason.SOURCE_ERROR, "internal error: see the adapter's log", now_ms)
+    results = {ref: MetricResult(rules[ref].metric_name, (), unknown, now_ms, None) for ref in refs if ref in rules}
+    return Snapshot({**snapshot.results, **results}, now_ms)
 
 
 def _trouble(result: MetricResult | None) -> Unknown | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter as Tally
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from adapter.sources import EndpointSpec
 from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Unknown, UnknownItem
+from scaler.rules import MetricRule
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a third more series, for readers of OpenMetrics only
 
@@ -36,6 +37,16 @@ class Pipeline(Protocol):
     @property
     def snapshot(self) -> Snapshot:
         """The published results."""
+        ...
+
+    @property
+    def rules(self) -> Mapping[MetricRef, MetricRule]:
+        """The rules of the metrics."""
+        ...
+
+    @property
+    def rejected(self) -> int:
+        """Batches that were not newer than what was there."""
         ...
 
     @property
@@ -193,7 +204,9 @@ class _WhenAsked(Collector):
         now_ms = time.time_ns() // 1_000_000
         snapshot, reads = self._pipeline.snapshot, dict(self._pipeline.reads)
         age = GaugeMetricFamily(
-            "spillway_metric_age_seconds", "Age of a metric's oldest newest sample.", labels=["namespace", "metric"]
+            "spillway_metric_age_seconds",
+            "Age of the sample that is oldest among the newest of a metric's series.",
+            labels=["namespace", "metric"],
         )
         unknown = GaugeMetricFamily(
             "spillway_metric_unknown",
@@ -201,9 +214,11 @@ class _WhenAsked(Collector):
             labels=["namespace", "metric", "reason"],
         )
         for ref, result in snapshot.results.items():
-            times = [item.timestamp_ms for item in result.items if isinstance(item, ExternalMetricValue)]
-            if times:
-                age.add_metric([ref.namespace, ref.name], (now_ms - min(times)) / 1000)
+            ends = [item.valid_until_ms for item in result.items if isinstance(item, ExternalMetricValue)]
+            rule = self._pipeline.rules.get(ref)
+            if ends and rule is not None:
+                oldest_ms = min(ends) - rule.max_age_ms - 1
+                age.add_metric([ref.namespace, ref.name], (now_ms - oldest_ms) / 1000)
             unknowns: list[Unknown] = [] if result.unknown is None else [result.unknown]
             unknowns += [item.unknown for item in result.items if isinstance(item, UnknownItem)]
             for reason in {u.reason.value for u in unknowns}:
@@ -221,6 +236,11 @@ class _WhenAsked(Collector):
         for (source, state), count in sorted(counts.items()):
             states.add_metric([source, state], count)
         yield from (age, unknown, total, states)
+        yield CounterMetricFamily(
+            "spillway_batches_rejected",
+            "Reads that were not newer than the last: a clock set back.",
+            value=self._pipeline.rejected,
+        )
         yield GaugeMetricFamily("spillway_metrics", "Metrics defined.", value=len(snapshot.results))
         yield GaugeMetricFamily("spillway_store_bytes", "Memory of the sample store.", value=self._pipeline.store_bytes)
         yield GaugeMetricFamily("spillway_store_series", "Series in the store.", value=self._pipeline.store_series)

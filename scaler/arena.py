@@ -102,6 +102,14 @@ class Arena:
         self.bits[r[k.OFFSET] + r[k.HEAD] * r[k.WIDTH] + series] = k.ABSENT_BITS
         self._break(row, slice(series, series + 1))
 
+    def end_failed(self, row: int) -> None:
+        """Make what failed in the newest column ABSENT: nobody will read it again."""
+        r = self.rows[row]
+        if r[k.COUNT]:
+            at = int(r[k.OFFSET] + r[k.HEAD] * r[k.WIDTH])
+            newest = self.bits[at : at + int(r[k.SIZE])]
+            newest[newest == k.FAILED_BITS] = k.ABSENT_BITS
+
     def before_newest(self, row: int, series: int) -> float | None:
         """Return a series' sample in the column before the newest, if there is one and it is finite."""
         r = self.rows[row]
@@ -156,7 +164,7 @@ class Arena:
         held = (self.values.size, self.times.size, self.irregular.size)
         if all(used + n <= have for used, n, have in zip(self._used, needed, held, strict=True)):
             return
-        if self._used[0] <= 2 * self._live:
+        if not self._is_fallow():
             grown = [
                 have if used + n <= have else max(used + n, have + have // 2)
                 for used, n, have in zip(self._used, needed, held, strict=True)
@@ -164,6 +172,11 @@ class Arena:
             self._move(grown)
             return
         self._compact(needed)
+
+    def _is_fallow(self) -> bool:
+        """Tell whether more than half of what is used, of values or of times, belongs to nobody any more."""
+        columns = sum(int(self.rows[row, k.CAPACITY]) for row in self._live_rows)
+        return self._used[0] > 2 * self._live + _FIRST or self._used[1] > 2 * columns + _FIRST
 
     def _move(self, sizes: list[int]) -> None:
         for name, size, used in zip(("bits", "times", "irregular"), sizes, self._used, strict=True):

@@ -44,6 +44,7 @@ _FOLD = {
 }
 Item: TypeAlias = ExternalMetricValue | UnknownItem
 _by_labels = attrgetter("labels")
+_SKEW_MS = 5_000
 _LATE = 1.1
 """Intervals since a target's newest read after which it has missed one: as late as Prometheus takes to be regular."""
 _NAMED = 3
@@ -118,7 +119,15 @@ def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, n
 def _still_current(before: MetricResult | None, now_ms: int) -> Sequence[Item]:
     """Return the earlier items if every one of them is still current, else none of them: never a part."""
     items = () if before is None else before.items
-    return items if all(isinstance(i, ExternalMetricValue) and i.valid_until_ms > now_ms for i in items) else ()
+    return items if all(_is_current(i, now_ms) for i in items) else ()
+
+
+def _is_current(item: Item, now_ms: int) -> bool:
+    """Tell whether an item computed earlier still counts. One from the future is from before a clock was set back."""
+    return (
+        isinstance(item, ExternalMetricValue)
+        and item.timestamp_ms <= now_ms + _SKEW_MS < item.valid_until_ms + _SKEW_MS
+    )
 
 
 def _all_unknown(rule: MetricRule, unknown: Unknown, before: MetricResult | None, now_ms: int) -> MetricResult:
@@ -133,7 +142,7 @@ def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) ->
         was = earlier.get(item.labels)
         if not isinstance(item, UnknownItem):
             yield item
-        elif isinstance(was, ExternalMetricValue) and was.valid_until_ms > now_ms:
+        elif was is not None and _is_current(was, now_ms):
             yield was
         else:
             seen = was.unknown if isinstance(was, UnknownItem) else None
@@ -167,13 +176,13 @@ def _coverage(table: Table | None, rule: MetricRule, now_ms: int) -> list[tuple[
             bad.append((target, block.failure or _stale(block)))
         else:
             good.append((target, block))
-    if sum(len(block.index) for _, block in good) > rule.max_series:
+    if sum(len(block.index) - len(block.ended) for _, block in good) > rule.max_series:
         return Unknown(Reason.TOO_MANY_SERIES, f"more than {rule.max_series} series (spec.maxSeries)")
     if not bad or len(good) >= max(rule.min_coverage * len(rule.targets), 1):
         return good
     _, first = bad[0]
     if len(good) and rule.min_coverage < 1:
-        share = f"{len(good)} of {len(rule.targets)} targets are current, minCoverage is {rule.min_coverage:g}; "
+        share = f"fewer targets are current than minCoverage {rule.min_coverage:g} asks for; "
         return Unknown(Reason.LOW_COVERAGE, f"{share}{_names([t for t, _ in bad])}: {first.detail}", first.since_ms)
     return Unknown(first.reason, f"{_names([t for t, _ in bad])}: {first.detail}", first.since_ms)
 
@@ -183,7 +192,7 @@ def _stale(block: Block) -> Unknown:
 
 
 def _names(targets: Sequence[str]) -> str:
-    more = f" and {len(targets) - _NAMED} more" if len(targets) > _NAMED else ""
+    more = " and others" if len(targets) > _NAMED else ""
     return ", ".join(targets[:_NAMED]) + more
 
 

@@ -112,6 +112,7 @@ class MetricRule:
         interval_ms: How often each target is read.
         targets: The targets that together are the whole: `Batch.target` names one of them.
         waiting: Why the targets are not known, or must not be read; "": they are known.
+        lingers: A target that is gone stays in the window: the cluster took it away, not the configuration.
         listed: Whether that is the last word for now; False while an answer is still on its way.
         signal: From samples to one number a series.
         aggregate: From series to items; None: one item a series.
@@ -134,16 +135,22 @@ class MetricRule:
     max_series: int = 10_000
     waiting: str = ""
     listed: bool = True
+    lingers: bool = False
 
     @property
     def meaning(self) -> tuple[object, ...]:
         """What must stay the same for an earlier result of this metric to still be one."""
-        return self.metric_name, self.source_id, self.signal, self.aggregate, self.guard
+        judged = (self.max_age_ms, self.min_coverage)
+        return self.metric_name, self.source_id, self.signal, self.aggregate, self.guard, judged
 
 
 def default_max_age_ms(interval_ms: int) -> int:
     """Return the larger of a minute and three intervals."""
     return max(60_000, 3 * interval_ms)
+
+
+MAX_SAMPLES = 10_000
+"""Samples a window may hold: 80 KB a series."""
 
 
 def problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
@@ -175,6 +182,13 @@ def _window_problems(signal: Signal, interval_ms: int) -> Iterator[tuple[str, st
     elif window_ms < 3 * interval_ms:
         least = duration_text(3 * interval_ms)
         yield "spec.signal.window", f"must be at least 3 × spec.interval ({least}), got {duration_text(window_ms)}"
+    elif window_ms > MAX_SAMPLES * interval_ms:
+        most = duration_text(MAX_SAMPLES * interval_ms)
+        yield (
+            "spec.signal.window",
+            f"must be at most {MAX_SAMPLES} × spec.interval ({most}), got {duration_text(window_ms)}: "
+            "each sample of each series is kept",
+        )
 
 
 def _signal_problems(signal: Signal) -> Iterator[tuple[str, str]]:

@@ -136,19 +136,23 @@ class SeriesStore:
             for block in table.blocks.values():
                 self.arena.free(block.row)
 
-    def retain(self, ref: MetricRef, targets: Collection[str], now_ms: int) -> None:
+    def retain(self, ref: MetricRef, targets: Collection[str], now_ms: int, *, lingers: bool = True) -> None:
         """Forget the targets of a metric that are not named, once their samples have left the window.
 
-        What a target did before it left stays true: an increase does not shrink because a pod is gone.
+        What a target did before it left stays true: an increase does not shrink because a pod is gone. One that the
+        configuration does not name any more was not meant: without `lingers` it is forgotten at once.
         """
         table = self.tables.get(ref)
         if table is None:
             return
         for target, block in list(table.blocks.items()):
             gone = target not in targets
+            if gone and not lingers:
+                block.last_good_ms = None
             if gone != block.departed:
                 block.departed = gone
                 block.problems, block.held, block.failure = {}, {}, None
+                self.arena.end_failed(block.row)
         self._forget_departed(table, now_ms)
 
     def _forget_departed(self, table: Table, now_ms: int) -> None:
@@ -175,7 +179,10 @@ class SeriesStore:
             table.version += 1
         if block.last_good_ms is not None and batch.time_ms <= block.last_good_ms:
             self.rejected += 1
-            return False
+            if batch.time_ms > block.last_good_ms - max(2 * table.spec.interval_ms, _SMALL_STEP_MS):
+                return False
+            # The clock was set back: by it, what is known lies in the future and would stay current for ever.
+            block = self._begin_anew(table, batch)
         if batch.failure is not None:
             block.failure = since(batch.failure, block.failure, batch.time_ms)
             return True
@@ -186,9 +193,19 @@ class SeriesStore:
             self._note_problems(block, batch, column=None)
             return True
         self._add_column(table, block, batch)
+        if block.ended:
+            self._reap(table, block)
         if table.departed:
             self._forget_departed(table, batch.time_ms)
         return True
+
+    def _begin_anew(self, table: Table, batch: Batch) -> Block:
+        """Forget what is known of a target."""
+        self.arena.free(table.blocks[batch.target].row)
+        block = Block(self.arena.allocate(_columns(table.spec), len(batch.layout)))
+        table.blocks[batch.target] = block
+        table.version += 1
+        return block
 
     def _adopt(self, table: Table, block: Block, batch: Batch) -> None:
         """Give every series of a new layout its slot. Series that are not in it end with the next column."""
@@ -282,16 +299,29 @@ class SeriesStore:
             table.regroup()
 
 
+_SMALL_STEP_MS = 5_000
+"""A clock that is corrected by less only delays the next read."""
+
+_FIRST_COLUMNS = 32
+"""A ring begins with at most so many columns, and doubles: a long window costs memory as it fills, not before."""
+
+
 def since(unknown: Unknown, before: Unknown | None, now_ms: int) -> Unknown:
-    """Return the unknown with the time its state began: that of `before` if it says the same."""
+    """Return the unknown with the time its state began: that of `before`, whatever it says.
+
+    An outage that shows itself as a timeout first and as a refusal later is one outage.
+    """
     if before is not None and (before.reason, before.detail) == (unknown.reason, unknown.detail):
         return before
-    return unknown if unknown.since_ms is not None else replace(unknown, since_ms=now_ms)
+    if unknown.since_ms is not None:
+        return unknown
+    began_ms = before.since_ms if before is not None and before.since_ms is not None else now_ms
+    return replace(unknown, since_ms=began_ms)
 
 
 def _columns(spec: TableSpec) -> int:
     """Return how many columns to begin with: a window's worth, the one before, and one for a late read."""
-    return 2 if spec.window_ms == 0 else spec.window_ms // spec.interval_ms + 3
+    return 2 if spec.window_ms == 0 else min(spec.window_ms // spec.interval_ms + 3, _FIRST_COLUMNS)
 
 
 def _started_since(batch: Batch, since_ms: int) -> bool:

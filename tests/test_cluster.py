@@ -42,7 +42,7 @@ def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
         config = tmp_path / f"{name}.yaml"
         config.write_text(yaml.safe_dump_all(files))
         started.append(ClusterAdapter(cluster, tmp_path / name, config, *flags))
-        return started[-1].start(ready=ready)  # type: ignore[return-value]
+        return started[-1].start(ready=ready)
 
     yield begin
     for each in started:

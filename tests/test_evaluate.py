@@ -67,12 +67,15 @@ def test_a_result_says_when_it_must_be_computed_again() -> None:
 
 
 def test_the_unknown_of_a_lasting_state_is_constant() -> None:
-    """While the same failure lasts the result says the same, word for word; another failure begins a new state."""
+    """While a failure lasts the result says the same, word for word; one that changes its face began when it began."""
     bench = Bench(VALUE)
     first = bench.at(5, failure(5, TIMEOUT)).unknown
     assert bench.at(10, failure(10, TIMEOUT)).unknown == first
     second = bench.at(15, failure(15, Unknown(Reason.SOURCE_ERROR, "connection refused"))).unknown
-    assert second == Unknown(Reason.SOURCE_ERROR, "t: connection refused", 15_000)
+    assert second == Unknown(Reason.SOURCE_ERROR, "t: connection refused", 5_000)
+    bench.at(20, batch(20, {queue("a"): 1.0}))
+    third = bench.at(90, failure(90, TIMEOUT)).unknown
+    assert third == Unknown(Reason.SOURCE_ERROR, "t: timeout", 90_000)
 
 
 def test_one_unreadable_queue_is_an_unknown_item_beside_the_others() -> None:
@@ -216,6 +219,26 @@ def test_a_good_read_without_the_series_is_no_data() -> None:
     bench.at(10, batch(10, {queue("a"): 3}))
     result = bench.at(15, batch(15, {}))
     assert result.unknown == Unknown(Reason.NO_DATA, "t: read, but it has no such series", 15_000)
+
+
+def test_a_clock_that_is_set_back_does_not_keep_the_past_alive() -> None:
+    """What was read under the later time is dropped with the first read under the earlier one, good or failed."""
+    bench = Bench(VALUE)
+    bench.at(10_000, batch(10_000, {queue("a"): 3}))
+    assert milli(bench.at(100, batch(100, {queue("a"): 5}))) == {queue("a"): 5000}
+    bench = Bench(VALUE)
+    bench.at(10_000, batch(10_000, {queue("a"): 3}))
+    result = bench.at(100, failure(100, TIMEOUT))
+    assert result.unknown == Unknown(Reason.SOURCE_ERROR, "t: timeout", 100_000)
+
+
+def test_series_that_ended_do_not_count_against_the_bound() -> None:
+    """maxSeries is about what there is, not about what there was."""
+    bench = Bench(replace(RATE, max_series=3, aggregate=SUM))
+    for t in range(5, 300, 5):
+        names = "abc" if t % 10 else "def"
+        result = bench.at(t, batch(t, {queue(name): float(t) for name in names}))
+        assert result.unknown is None
 
 
 def test_too_many_series_is_unknown_never_a_partial_sum() -> None:

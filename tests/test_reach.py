@@ -89,3 +89,23 @@ def test_own_addresses_are_what_a_tenant_cannot_make_up() -> None:
         {"spec": {"selector": {"a": "b"}, "type": "ExternalName", "externalName": "evil.example", "clusterIP": ""}},
     ]
     assert own_addresses(pods, services) == frozenset(map(ip_address, ["10.0.0.1", "fd00::1", "10.96.1.1"]))
+
+
+def test_a_zone_is_no_other_address() -> None:
+    """fd00::1%1 is fd00::1 to the kernel."""
+    policy = Tenant("shop", frozenset({ip_address("fd00::1")}))
+    assert policy.allows(ip_address("fd00::1%1")) == "it is the Kubernetes API"
+    assert policy.allows(ip_address("::1%lo")) == "it is loopback"
+
+
+def test_before_the_api_is_known_a_tenant_reaches_nothing() -> None:
+    """Its endpoints could be the very address."""
+    assert (
+        Tenant("shop", None).allows(ip_address("10.0.0.7")) == "the addresses of the Kubernetes API are not known yet"
+    )
+
+
+def test_a_pod_that_has_ended_owns_no_address() -> None:
+    """Its address may be another tenant's by then."""
+    done = {"spec": {}, "status": {"phase": "Succeeded", "podIP": "10.0.0.1"}}
+    assert own_addresses([done], []) == frozenset()

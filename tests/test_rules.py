@@ -47,6 +47,13 @@ def test_a_signal_with_what_its_function_needs_makes_sense(signal: Signal) -> No
             ),
         ),
         (
+            Signal(Function.RATE, 50 * 3_600_000),
+            (
+                "spec.signal.window: must be at most 10000 × spec.interval (41h40m), got 50h: "
+                "each sample of each series is kept"
+            ),
+        ),
+        (
             Signal(Function.PREDICT_LINEAR, MINUTE),
             "spec.signal.ahead: is required for function predict_linear: how far ahead it looks",
         ),

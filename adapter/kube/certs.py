@@ -73,6 +73,8 @@ class ServingSecret:
                 self._say("")
             except KubeError as error:
                 self._say(str(error))
+            except OSError as error:
+                self._say(f"{self._directory}: {error.strerror}")
             # Nothing is served before there is a certificate, and the Lease is decided within a second or two.
             await asyncio.sleep(_LOOK_S if self.loaded.is_set() else _FIRST_LOOK_S)
 
@@ -86,7 +88,7 @@ class ServingSecret:
         if self._is_holder():
             secret = await self._keep(secret)
         data = _data(secret)
-        if data is not None and pki.not_after(data) is not None:
+        if data is not None and pki.is_pair(data):
             await asyncio.to_thread(self._write_files, data)
             self.loaded.set()
 

@@ -33,6 +33,7 @@ class _Watch:
     reflector: Reflector
     task: asyncio.Task[None]
     ready: frozenset[str] = frozenset()
+    looked: tuple[object, dict[Template, Found]] = (None, {})
 
 
 class Discovery:
@@ -70,7 +71,7 @@ class Discovery:
             if found.problems:
                 return _waiting(metric, f"{_shown(question)}: {found.problems[0]}")
             names = tuple(target.name for target in found.targets)
-            rule = replace(metric.rule, targets=names, waiting="", listed=True)
+            rule = replace(metric.rule, targets=names, waiting="", listed=True, lingers=True)
             return replace(metric, targets=found.targets, rule=rule)
         return metric
 
@@ -79,12 +80,18 @@ class Discovery:
         self.apply(())
 
     def _look(self, watch: _Watch, question: Question, template: Template) -> Found:
+        seen, known = watch.looked
+        if seen is not watch.reflector.objects:
+            seen, known = watch.looked = (watch.reflector.objects, {})
+        if template in known:
+            return known[template]
         objects = watch.reflector.objects.values()
         if question.resource == "pods":
             found = targets.from_pods(objects, template, watch.ready)
         else:
             found = targets.from_slices(objects, template, watch.ready)
         watch.ready = found.ready
+        known[template] = found
         return found
 
     def _start(self, question: Question) -> _Watch:
@@ -173,6 +180,7 @@ def _keep_slice(piece: Mapping[str, Any]) -> dict[str, Any]:
     metadata = piece.get("metadata") or {}
     return {
         "metadata": {key: metadata.get(key) for key in ("namespace", "name", "uid", "resourceVersion")},
+        "addressType": piece.get("addressType"),
         "ports": piece.get("ports"),
         "endpoints": piece.get("endpoints"),
     }

@@ -64,13 +64,14 @@ class OwnAddresses:
         return known[2]
 
     @property
-    def control_plane(self) -> frozenset[IPAddress]:
-        """The addresses of the Kubernetes API, as far as they are known."""
+    def control_plane(self) -> frozenset[IPAddress] | None:
+        """The addresses of the Kubernetes API; None: not listed yet."""
+        if self._api is None or not self._api[0].synced:
+            return None
         texts = [os.environ.get("KUBERNETES_SERVICE_HOST"), urlsplit(self._kube.server).hostname]
-        if self._api is not None:
-            for piece in self._api[0].objects.values():
-                for endpoint in piece.get("endpoints") or ():
-                    texts.extend(endpoint.get("addresses") or ())
+        for piece in self._api[0].objects.values():
+            for endpoint in piece.get("endpoints") or ():
+                texts.extend(endpoint.get("addresses") or ())
         return frozenset(ip for ip in map(address, texts) if ip is not None)
 
     def stop(self) -> None:
@@ -87,5 +88,5 @@ def _keep_addresses(obj: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "metadata": {key: metadata.get(key) for key in ("namespace", "name", "uid", "resourceVersion")},
         "spec": {key: spec.get(key) for key in ("hostNetwork", "selector", "type", "clusterIP", "clusterIPs")},
-        "status": {key: status.get(key) for key in ("podIP", "podIPs")},
+        "status": {key: status.get(key) for key in ("phase", "podIP", "podIPs")},
     }

@@ -59,6 +59,11 @@ def plan(data: Data | None, published: bytes | None, names: Sequence[str], now: 
     return _write(authorities, key, *_issue(authorities[0], key, names, now))
 
 
+def is_pair(data: Data) -> bool:
+    """Tell whether certificate and key are there and belong together."""
+    return _serving(data) is not None
+
+
 def not_after(data: Data) -> datetime | None:
     """Return when the serving certificate expires; None: it cannot be read."""
     try:

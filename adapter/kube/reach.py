@@ -47,20 +47,22 @@ class Tenant:
 
     Args:
         namespace: The namespace.
-        control_plane: Addresses of the Kubernetes API.
+        control_plane: Addresses of the Kubernetes API; None: not known yet, and nothing is reached.
         strict: Whether only the namespace's own addresses, and `allowed`, may be reached.
         allowed: Networks the administrator allows beside them.
         own: The namespace's own addresses at present; None: not known yet. Not part of the identity.
     """
 
     namespace: str
-    control_plane: frozenset[IPAddress]
+    control_plane: frozenset[IPAddress] | None
     strict: bool = False
     allowed: tuple[IPNetwork, ...] = ()
     own: Callable[[str], frozenset[IPAddress] | None] = field(default=lambda _: None, compare=False, repr=False)
 
     def allows(self, ip: IPAddress) -> str | None:
         """Return None if the address may be connected to, else why not, in words that do not change."""
+        if self.control_plane is None:
+            return "the addresses of the Kubernetes API are not known yet"
         for form in forms(ip):
             reason = self._never(form)
             if reason is not None:
@@ -75,7 +77,7 @@ class Tenant:
         return f"it is no pod or Service of namespace {self.namespace}, nor allowed by --reach-allow"
 
     def _never(self, ip: IPAddress) -> str | None:
-        if ip in self.control_plane:
+        if self.control_plane is not None and ip in self.control_plane:
             return "it is the Kubernetes API"
         for network, reason in _NEVER:
             if ip.version == network.version and ip in network:
@@ -85,6 +87,8 @@ class Tenant:
 
 def forms(ip: IPAddress) -> Iterable[IPAddress]:
     """Return an address and every address it can stand for: an IPv4 one may hide in an IPv6 one."""
+    if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+        ip = IPv6Address(int(ip))  # a zone names an interface, not another address
     found: list[IPAddress] = [ip]
     if isinstance(ip, IPv6Address):
         teredo = ip.teredo
@@ -103,7 +107,8 @@ def own_addresses(pods: Iterable[Object], services: Iterable[Object]) -> frozens
     """
     texts: list[Any] = []
     for pod in pods:
-        if _at(pod, "spec", "hostNetwork") is not True:
+        ended = _at(pod, "status", "phase") in ("Succeeded", "Failed")  # its address may be another's by now
+        if not ended and _at(pod, "spec", "hostNetwork") is not True:
             texts.extend(entry.get("ip") for entry in _at(pod, "status", "podIPs") or ())
             texts.append(_at(pod, "status", "podIP"))
     for service in services:

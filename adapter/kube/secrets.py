@@ -73,20 +73,24 @@ class Secrets:
     Args:
         kube: The API; each Secret is read by name, so that RBAC can allow it by name.
         on_change: Called when one has changed, has come or has gone.
+        again_s: How often each is read.
     """
 
-    def __init__(self, kube: Kube, on_change: Callable[[], None]) -> None:
+    def __init__(self, kube: Kube, on_change: Callable[[], None], again_s: float = _AGAIN_S) -> None:
+        self._again_s = again_s
         self._kube = kube
         self._on_change = on_change
         self._wanted: frozenset[SecretKey] = frozenset()
         self._read: dict[SecretKey, Secret | NoSecret] = {}
         self._news = asyncio.Event()
+        self._all = True
 
     def apply(self, wanted: Iterable[SecretKey]) -> None:
         """Read these from now on, and forget all others."""
         self._wanted = frozenset(wanted)
         self._read = {key: held for key, held in self._read.items() if key in self._wanted}
-        self._news.set()
+        if self._wanted - self._read.keys():
+            self._news.set()
 
     def get(self, key: SecretKey) -> Secret | NoSecret:
         """Return a Secret as last read, or why there is none."""
@@ -96,13 +100,18 @@ class Secrets:
         """Read what is wanted, at once and every half minute, for ever."""
         while True:
             self._news.clear()
-            for key in sorted(self._wanted):
-                await self._look(key)
+            await asyncio.gather(*(self._look(key) for key in self._due()))
             try:
-                async with asyncio.timeout(_AGAIN_S):
+                async with asyncio.timeout(self._again_s):
                     await self._news.wait()
             except TimeoutError:
-                continue
+                self._all = True
+
+    def _due(self) -> frozenset[SecretKey]:
+        """Return what to read now: all every half minute, between that what has not been read yet."""
+        due = self._wanted if self._all else self._wanted - self._read.keys()
+        self._all = False
+        return due
 
     async def _look(self, key: SecretKey) -> None:
         before = self._read.get(key)

@@ -60,7 +60,15 @@ def from_pods(pods: Iterable[Object], template: Template, ready_before: frozense
             continue
         labels = {"pod": name, "node": _at(pod, "spec", "nodeName") or ""}
         targets.append(_target(str(name), str(address), port, template, labels, _started_ms(pod)))
-    return Found(tuple(sorted(targets, key=lambda t: t.name)), frozenset(ready), tuple(sorted(problems)))
+    return Found(_one_a_url(targets), frozenset(ready), tuple(sorted(problems)))
+
+
+def _one_a_url(targets: Iterable[Target]) -> tuple[Target, ...]:
+    """Drop what an address stood for before: a pod that lingers beside the one that has its address now."""
+    newest: dict[str, Target] = {}
+    for target in sorted(targets, key=lambda target: (target.started_ms or 0, target.name)):
+        newest[target.url] = target
+    return tuple(sorted(newest.values(), key=lambda target: target.name))
 
 
 def from_slices(slices: Iterable[Object], template: Template, ready_before: frozenset[str]) -> Found:
@@ -71,7 +79,8 @@ def from_slices(slices: Iterable[Object], template: Template, ready_before: froz
     targets: dict[str, Target] = {}
     ready: set[str] = set()
     problems: set[str] = set()
-    for piece in slices:
+    # A dual-stack Service has its pods twice, once a family; a pod is one target, by its IPv4 address if it has one.
+    for piece in sorted(slices, key=lambda piece: str(_at(piece, "addressType")) != "IPv6"):
         port = _slice_port(_at(piece, "ports") or (), template.port)
         for endpoint in _at(piece, "endpoints") or ():
             for address in _at(endpoint, "addresses") or ():
@@ -84,9 +93,8 @@ def from_slices(slices: Iterable[Object], template: Template, ready_before: froz
                     continue
                 pod = _at(endpoint, "targetRef", "name") if _at(endpoint, "targetRef", "kind") == "Pod" else None
                 labels = {"pod": pod or "", "node": _at(endpoint, "nodeName") or ""}
-                found = _target(str(pod or address), str(address), port, template, labels, None)
-                targets[found.name] = found
-    return Found(tuple(targets[name] for name in sorted(targets)), frozenset(ready), tuple(sorted(problems)))
+                targets[identity] = _target(str(pod or address), str(address), port, template, labels, None)
+    return Found(_one_a_url(targets.values()), frozenset(ready), tuple(sorted(problems)))
 
 
 def _target(
@@ -108,7 +116,8 @@ def _was_ready(pod: Object) -> bool:
         if condition.get("type") == "Ready":
             if condition.get("status") == "True":
                 return True
-            changed_ms, started_ms = _time_ms(condition.get("lastTransitionTime")), _started_ms(pod)
+            changed_ms = _time_ms(condition.get("lastTransitionTime"))
+            started_ms = max(_container_starts_ms(pod), default=_time_ms(_at(pod, "status", "startTime")))
             return changed_ms is not None and started_ms is not None and changed_ms > started_ms + 1_000
     return False
 
@@ -141,13 +150,19 @@ def _slice_port(ports: Sequence[Object], wanted: int | str) -> int | None:
 
 
 def _started_ms(pod: Object) -> int | None:
-    """Return when the newest of the pod's containers started, or the pod itself."""
-    running = [
-        _time_ms(_at(status, "state", "running", "startedAt"))
-        for status in _at(pod, "status", "containerStatuses") or ()
-    ]
-    started = [moment for moment in running if moment is not None]
-    return max(started) if started else _time_ms(_at(pod, "status", "startTime"))
+    """Return when the pod's oldest running container started, or the pod itself.
+
+    Not the newest: a sidecar that starts again says nothing of when the application began to count.
+    """
+    started = list(_container_starts_ms(pod))
+    return min(started) if started else _time_ms(_at(pod, "status", "startTime"))
+
+
+def _container_starts_ms(pod: Object) -> Iterator[int]:
+    for status in _at(pod, "status", "containerStatuses") or ():
+        moment = _time_ms(_at(status, "state", "running", "startedAt"))
+        if moment is not None:
+            yield moment
 
 
 def _time_ms(text: object) -> int | None:

@@ -11,6 +11,14 @@ from adapter.schema.metric import Metric, SecretData
 from adapter.schema.model import RedisSource, ScrapeSource
 
 
+class SecretProblemError(LookupError):
+    """A Secret cannot be used. `final`: that is its owner's or the API's word; otherwise it has not been read yet."""
+
+    def __init__(self, why: str, *, final: bool = True) -> None:
+        super().__init__(why)
+        self.final = final
+
+
 def secret_keys(metric: Metric) -> Iterator[SecretKey]:
     """Yield the Secrets a metric names, of its own namespace."""
     for name in sorted({name for name, _ in _uses(metric)}):
@@ -21,7 +29,7 @@ def with_secrets(metric: Metric, get: Callable[[SecretKey], Secret | NoSecret]) 
     """Return the metric with what its Secrets hold.
 
     Raises:
-        LookupError: One of them is not there or must not be used; the message says why.
+        SecretProblemError: One of them is not there or must not be used; the message says why.
     """
     found: dict[str, SecretData] = {}
     for name, needed in sorted(_uses(metric)):
@@ -29,16 +37,16 @@ def with_secrets(metric: Metric, get: Callable[[SecretKey], Secret | NoSecret]) 
         secret = get(key)
         problem = secret.detail if isinstance(secret, NoSecret) else usable_for(secret, key, _hosts(metric))
         if isinstance(secret, NoSecret) or problem is not None:
-            raise LookupError(problem)
+            raise SecretProblemError(problem or "", final=not isinstance(secret, NoSecret) or secret.final)
         if not any(secret.data.get(one) for one in needed.split(" or ")):
-            raise LookupError(f"Secret {name} has no key {needed}")
+            raise SecretProblemError(f"Secret {name} has no key {needed}")
         found[name] = SecretData(secret.version, secret.data)
     return replace(metric, secrets=found) if found else metric
 
 
-def refuse(metric: Metric, why: str) -> Metric:
+def refuse(metric: Metric, why: str, *, final: bool = True) -> Metric:
     """Return a metric that is not read, and unknown for this reason."""
-    return replace(metric, targets=(), rule=replace(metric.rule, targets=(), waiting=why))
+    return replace(metric, targets=(), rule=replace(metric.rule, targets=(), waiting=why, listed=final))
 
 
 def _uses(metric: Metric) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,8 @@ from adapter.sources import EndpointSpec, redis, scrape, static
 _PLANS: tuple[Callable[[Sequence[Metric]], Sequence[EndpointSpec]], ...] = (redis.plan, scrape.plan, static.plan)
 
 _NOT_READ: dict[str, Any] = {
-    **dict.fromkeys(("auth", "tls", "targets", "min_coverage", "max_bytes"), True),
+    **dict.fromkeys(("auth", "tls", "min_coverage", "max_bytes"), True),
+    "targets": {"urls": True},  # each is a target by itself: one that comes or goes must not cost the others' history
     "sentinel": {"auth": True, "tls": True},
 }
 """Fields that change how a source is read or judged, not what is read: a rotated path must not cost a history."""
