@@ -111,7 +111,7 @@ def _many(options: Options) -> tuple[Row, str]:
 
 def _curve(options: Options) -> Curve:
     lines: dict[str, list[tuple[float, float]]] = {"Spillway": []}
-    for days in (0.05,) if options.quick else (0.25, 1.0, 7.0, 28.0):
+    for days in (0.02, 0.05) if options.quick else (0.25, 1.0, 7.0, 28.0):
         scenario = _scenario(_WITH_BEHAVIOR, days)
         packed = pack([scenario])
         found = timed({"ours": partial(run_chunk, packed, 0, 1)}, 1, options.budget_s / 5, units=1e9 / scenario.syncs)
