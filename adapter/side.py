@@ -14,6 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
 
 Explain = Callable[[MetricRef], Awaitable[dict[str, Any] | None]]
+Values = Callable[[MetricRef], dict[str, Any] | None]
+Readers = Callable[[MetricRef], list[dict[str, Any]]]
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -30,8 +32,17 @@ def metrics_app(registry: CollectorRegistry) -> web.Application:
     return app
 
 
-def explain_app(explain: Explain, names: Callable[[], list[MetricRef]]) -> web.Application:
-    """Return the application behind the explain port: `/explain` lists, `/explain/{namespace}/{metric}` explains."""
+def explain_app(
+    explain: Explain, names: Callable[[], list[MetricRef]], values: Values, readers: Readers
+) -> web.Application:
+    """Return the application behind the explain port, all JSON.
+
+    Args:
+        explain: What led to a metric's result: `/explain/{namespace}/{metric}`.
+        names: The metrics there are: `/explain`.
+        values: Every item of a metric, and nothing else: `/explain/{namespace}/{metric}/values`.
+        readers: Who read a metric last; part of its explanation.
+    """
 
     @web.middleware
     async def local_host_only(
@@ -43,19 +54,35 @@ def explain_app(explain: Explain, names: Callable[[], list[MetricRef]]) -> web.A
         return await handler(request)
 
     async def listing(_: web.Request) -> web.Response:
-        return _json({"metrics": [{"namespace": ref.namespace, "metric": ref.name} for ref in names()]})
+        return await _json({"metrics": [{"namespace": ref.namespace, "metric": ref.name} for ref in names()]})
 
     async def one(request: web.Request) -> web.Response:
-        namespace, metric = request.match_info["namespace"], request.match_info["metric"].lower()
-        found = await explain(MetricRef(EXTERNAL_METRICS_GROUP, namespace, metric))
+        ref = _ref(request)
+        found = await explain(ref)
         if found is None:
-            raise web.HTTPNotFound(text=f"there is no metric {namespace}/{metric}; GET /explain lists them\n")
-        return _json(found)
+            raise _no_metric(ref)
+        return await _json(found | {"readers": readers(ref)})
+
+    async def all_values(request: web.Request) -> web.Response:
+        ref = _ref(request)
+        found = await asyncio.to_thread(values, ref)
+        if found is None:
+            raise _no_metric(ref)
+        return await _json(found, indent=None)
 
     app = web.Application(middlewares=[local_host_only])
     app.router.add_get("/explain", listing)
     app.router.add_get("/explain/{namespace}/{metric}", one)
+    app.router.add_get("/explain/{namespace}/{metric}/values", all_values)
     return app
+
+
+def _ref(request: web.Request) -> MetricRef:
+    return MetricRef(EXTERNAL_METRICS_GROUP, request.match_info["namespace"], request.match_info["metric"].lower())
+
+
+def _no_metric(ref: MetricRef) -> web.HTTPNotFound:
+    return web.HTTPNotFound(text=f"there is no metric {ref.namespace}/{ref.name}; GET /explain lists them\n")
 
 
 @asynccontextmanager
@@ -70,5 +97,7 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
         await runner.cleanup()
 
 
-def _json(document: dict[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, indent=2) + "\n", content_type="application/json")
+async def _json(document: dict[str, Any], indent: int | None = 2) -> web.Response:
+    # In a thread: a metric may have thousands of items.
+    text = await asyncio.to_thread(json.dumps, document, indent=indent)
+    return web.Response(text=f"{text}\n", content_type="application/json")

@@ -13,7 +13,7 @@ from scaler import quantity
 from scaler.answer import UnknownAnswer, answer
 from scaler.explain_items import Series, finite, made, series_of, unknown_json
 from scaler.explain_parts import Reads, parts, reads_of
-from scaler.model import ExternalMetricValue, MetricResult, UnknownItem
+from scaler.model import ExternalMetricValue, MetricResult, Reason, UnknownItem
 from scaler.rules import MetricRule, duration_text
 from scaler.selector import EVERYTHING
 from scaler.store import Block, SeriesStore
@@ -41,6 +41,7 @@ def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, n
         "items": [_item(item, now_ms) | _made(rule, item, steps.get(item.labels, [])) for item in items],
         "targets": _targets(store, rule, blocks, series, now_ms),
         "targetsInAll": len(rule.targets),
+        "targetsDeparted": sum(bool(block.departed) for block in blocks.values()),
         "targetsFailing": sum(block.failure is not None for block in blocks.values()),
         "seriesInAll": sum(len(block.index) for block in blocks.values()),
         "seriesFailing": sum(len(block.problems) for block in blocks.values()),
@@ -118,18 +119,34 @@ def _made(rule: MetricRule, item: ExternalMetricValue | UnknownItem, steps: list
 
     `steps` are those of all items with these labels, in their order; the first is taken.
     """
+    known = isinstance(item, ExternalMetricValue)
     if not steps:
-        return {"standsIn": isinstance(item, ExternalMetricValue), "made": None}
+        return {"standsIn": known, "instead": None, "made": None}
     step = steps.pop(0)
-    folded = step["folded"]
-    low, high, guarded = rule.guard.min, rule.guard.max, None
+    folded, low, high, guarded = step["folded"], rule.guard.min, rule.guard.max, None
     if isinstance(folded, float):
         if low is not None and folded < low:
             guarded = "min"
         if high is not None and folded > high:
             guarded = "max"
-    stands_in = isinstance(item, ExternalMetricValue) and folded is None
-    return {"standsIn": stands_in, "made": step | {"guarded": guarded}}
+    instead = _none(step, guarded)
+    return {
+        "standsIn": known and instead is not None,
+        "instead": instead if known else None,
+        "made": step | {"guarded": guarded},
+    }
+
+
+def _none(step: JsonObject, guarded: str | None) -> JsonObject | None:
+    """Return why the steps lead to no value, if they do."""
+    if step["folded"] is None:
+        unknown = [member["unknown"] for member in step["shown"] if "unknown" in member]
+        return unknown[0] if unknown else {"reason": Reason.NO_DATA.value, "detail": "", "sinceMs": None}
+    if isinstance(step["folded"], str):
+        return {"reason": Reason.NOT_FINITE.value, "detail": "the result is not finite", "sinceMs": None}
+    if step["folded"] < 0 and guarded != "min":
+        return {"reason": Reason.NEGATIVE.value, "detail": "the value is below zero", "sinceMs": None}
+    return None
 
 
 def _targets(
@@ -152,7 +169,12 @@ def _targets(
             found.append({"target": name, "lastGoodAgeMs": None, "failure": None, "series": [], "seriesInAll": 0})
             continue
         place = series.place(name)
-        shown = [_series(store, rule, block, slot, series.result(place + slot), now_ms, each) for slot in slots[name]]
+        results = {slot: None if place is None else series.result(place + slot) for slot in slots[name]}
+        end_ms = series.end_ms.get(name, block.last_good_ms or -1)
+        shown = [
+            _series(store, rule, block, slot, end_ms, now_ms, each) | {"result": result}
+            for slot, result in results.items()
+        ]
         found.append(
             {
                 "target": name,
@@ -182,16 +204,9 @@ def _slots(blocks: dict[str, Block]) -> dict[str, list[int]]:
 
 
 def _series(
-    store: SeriesStore,
-    rule: MetricRule,
-    block: Block,
-    slot: int,
-    result: JsonObject | None,
-    now_ms: int,
-    at_most: int,
+    store: SeriesStore, rule: MetricRule, block: Block, slot: int, end_ms: int, now_ms: int, at_most: int
 ) -> JsonObject:
     reads = reads_of(store.arena, block.row, slot)
-    end_ms = -1 if block.last_good_ms is None else block.last_good_ms
     held = block.held.get(slot)
     return {
         "labels": dict(block.labels[slot] or ()),
@@ -201,7 +216,6 @@ def _series(
         "samples": _samples(reads, now_ms, at_most),
         "samplesInAll": len(reads.missing),
         "parts": parts(rule.signal, reads, end_ms, now_ms),
-        "result": result,
     }
 
 

@@ -21,7 +21,7 @@ from adapter.api.request import Attributes, BadEscapeError, Request, Response, U
 from adapter.api.resolve import HEALTH, Kind, Route, metric_not_found, resolve, resource_not_found
 from adapter.errors import NO_DETAILS, ApiError, ForbiddenError, MethodNotAllowedError, UnavailableError
 from scaler.answer import UnknownAnswer, answer
-from scaler.model import MetricRef, Reason, Snapshot
+from scaler.model import MetricRef, MetricResult, Reason, Snapshot
 from scaler.selector import Selector
 
 _ACCEPT, _USER_AGENT = istr("Accept"), istr("User-Agent")
@@ -63,9 +63,11 @@ class Api:
         now_ms: The time.
         health: Answers the probes.
         defined: Whether a metric is configured; None while no configuration has been loaded.
+        serves: Which metric answers for the one that is asked for: another namespace's, where it is shared.
         version: Ours, for /version and the OpenAPI documents.
         authorize: None lets everybody pass: standalone, on a loopback address.
         on_response: Told of each answer: kind of route, HTTP code, seconds.
+        on_read: Told of each read of a metric, see Readers.note.
     """
 
     def __init__(
@@ -76,15 +78,19 @@ class Api:
         health: Health,
         defined: Callable[[MetricRef], bool | None],
         version: str = "0.0.0",
+        serves: Callable[[MetricRef], MetricRef] = lambda ref: ref,
         authorize: Authorizer | None = None,
         on_response: Callable[[str, int, float], None] | None = None,
+        on_read: Callable[[MetricRef, Route, str, MetricResult, int, int], None] | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._now_ms = now_ms
         self._health = health
         self._defined = defined
+        self._serves = serves
         self._authorize = authorize
         self._on_response = on_response
+        self._on_read = on_read
         self._documents = Documents(version)
         self.cache = AnswerCache()
 
@@ -150,19 +156,28 @@ class Api:
             return refused(form)
         if route.options_error is not None:
             return route.options_error
-        result = self._snapshot().results.get(route.ref)
+        ref = self._serves(route.ref)
+        result = self._snapshot().results.get(ref)
         if result is None:
             return self._absent(route)
         now_ms = self._now_ms()
-        key = (route.ref, route.target.raw_query, form)
+        key = (ref, route.target.raw_query, form)
         body = self.cache.get(key, result, now_ms)
         if body is None:
             items = answer(result, route.selector, now_ms)
             if isinstance(items, UnknownAnswer):
+                self._note(ref, route, asked, result, UnavailableError.code, now_ms)
                 return UnavailableError(items.message(route.ref.namespace))
             body = encode.values(result.metric_name, items, form)
             self.cache.put(key, result, min((item.valid_until_ms for item in items), default=None), body)
+        self._note(ref, route, asked, result, 200, now_ms)
         return reply(asked, 200, CONTENT_TYPES[form], body)
+
+    def _note(
+        self, ref: MetricRef, route: Route, asked: MultiMapping[str], result: MetricResult, code: int, now_ms: int
+    ) -> None:
+        if self._on_read is not None:
+            self._on_read(ref, route, asked.get(_USER_AGENT, ""), result, code, now_ms)
 
     def _absent(self, route: Route) -> ApiError:
         defined = self._defined(route.ref)
