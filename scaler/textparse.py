@@ -7,47 +7,21 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
-from scaler import textindex, textlex, textscan
+from scaler import textcodes, textindex, textlex, textscan
 from scaler.model import F64, I64, U8, Labels
 
-_MESSAGES = {
-    textlex.METRIC_NAME: "expected a metric name",
-    textlex.LABEL_NAME: "expected a label name or '}'",
-    textlex.EQUALS: "expected '=' after label name",
-    textlex.QUOTE: "expected '\"' before label value",
-    textlex.ESCAPE: 'unknown escape in quotes: only \\\\, \\" and \\n are allowed',
-    textlex.UNCLOSED: "quotes are not closed on their line",
-    textlex.COMMA: "expected ',' or '}' after label value",
-    textlex.UTF8: "not valid UTF-8",
-    textlex.LABEL_TWICE: "label name given twice",
-    textlex.MANY_LABELS: f"more than {textlex.MAX_LABELS} labels",
-    textlex.VALUE: "expected a number",
-    textlex.RANGE: "number out of the range of a float64",
-    textlex.TIMESTAMP: "expected an integer timestamp in milliseconds",
-    textlex.TRAILING: "unexpected text at the end of the line",
-    textlex.META_NAME: "expected a metric name in the comment",
-    textlex.META_TYPE: "expected counter, gauge, histogram, summary or untyped after # TYPE",
-    textlex.CUT: "last line does not end with a line feed: the page may have been cut",
-    textlex.NAME_TWICE: "metric name given twice",
-    textlex.NAME_EMPTY: "name in quotes is empty",
-    textlex.SPACE: "expected one space",
-    textlex.BLANK_LINE: "blank line, which OpenMetrics does not allow",
-    textlex.COMMENT: "expected # HELP, # TYPE, # UNIT or # EOF, the only comments of OpenMetrics",
-    textlex.META_TYPE_OPEN: "expected counter, gauge, histogram, gaugehistogram, summary, info, stateset or unknown "
-    "after # TYPE",
-    textlex.UNIT: "expected a unit that the metric's name ends with, after '_'",
-    textlex.TIMESTAMP_OPEN: "expected a timestamp in seconds",
-    textlex.EXEMPLAR: "expected an exemplar, # {labels} value",
-    textlex.AFTER_END: "unexpected text after # EOF",
-    textlex.NO_END: "page does not end with # EOF: it may have been cut",
-}
+_T = TypeVar("_T", np.float64, np.int64)
 
 # All only see text that the scanner accepted.
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _LABEL = re.compile(rf"(?:([a-zA-Z_][a-zA-Z0-9_]*)|{_QUOTED})[ \t]*(?:=[ \t]*{_QUOTED})?", re.DOTALL)
+_BETWEEN = re.compile(",([a-zA-Z_][a-zA-Z0-9_]*)=")
 _ESCAPED = re.compile(r'\\([\\n"])')
 
 _FIRST_LINES = 64
@@ -171,7 +145,7 @@ class TextParser:
             TooManySeriesError: More wanted series than allowed.
         """
         view = memoryview(page).toreadonly()
-        if openmetrics and view[-5:] == b"# EOF":
+        if openmetrics and bytes(view[-5:]) == b"# EOF":
             view = memoryview(bytes(view) + b"\n")  # the last line feed may be left out
         if openmetrics is not self._openmetrics:
             # What one format takes for a line, the other may not.
@@ -180,7 +154,7 @@ class TextParser:
         if not view and not openmetrics:
             view = memoryview(b"\n")
         if not view or view[-1] != ord("\n"):
-            raise _error(view, max(len(view) - 1, 0), textlex.NO_END if openmetrics else textlex.CUT)
+            raise _error(view, max(len(view) - 1, 0), textcodes.NO_END if openmetrics else textcodes.CUT)
         found = self._scan(view)
         known, fresh = len(self._layout), int(found.state[textscan.FRESH])
         if not fresh and found.state[textscan.FOUND] == known:
@@ -205,12 +179,28 @@ class TextParser:
         )
         found.state[textscan.SEED] = _SEED
         found.state[textscan.VALUE_AT] = -1
-        wanted = (self._names, self._names_at, self._table)
-        scratch = np.empty(textlex.SPANS, np.int64)
+        scratch = np.zeros(textlex.SPANS, np.int64)
         while True:
-            expected = (self._texts, self._text_at, self._sequence, self._places, self._index)
-            out = (found.values, found.seen, found.fresh, found.fresh_values, found.trail, found.state, found.given)
-            code = textscan.scan(page, self._openmetrics, *wanted, *expected, *out, scratch)
+            code = textscan.scan(
+                page,
+                self._openmetrics,
+                self._names,
+                self._names_at,
+                self._table,
+                self._texts,
+                self._text_at,
+                self._sequence,
+                self._places,
+                self._index,
+                found.values,
+                found.seen,
+                found.fresh,
+                found.fresh_values,
+                found.trail,
+                found.state,
+                found.given,
+                scratch,
+            )
             if code < 0:
                 raise self._failure(view, code, found)
             if code == textscan.INEXACT:
@@ -258,9 +248,19 @@ class TextParser:
         table = np.zeros(_slots(known + count), np.int64)
         textindex.index_identities(self._identities, table)
         code = textindex.resolve(
-            *(page, self._openmetrics, found.fresh, self._texts, self._text_at, found.fresh_values),
-            *(found.seen, found.values, table, matched, found.state, np.empty(textlex.SPANS, np.int64)),
-            np.empty(textlex.SPANS, np.int64),
+            page,
+            self._openmetrics,
+            found.fresh,
+            self._texts,
+            self._text_at,
+            found.fresh_values,
+            found.seen,
+            found.values,
+            table,
+            matched,
+            found.state,
+            np.zeros(textlex.SPANS, np.int64),
+            np.zeros(textlex.SPANS, np.int64),
         )
         if code < 0:
             raise self._failure(view, code, found)
@@ -281,7 +281,7 @@ class TextParser:
             return Page(self._layout, found.values)
         if len(series) > self._max_series:
             raise TooManySeriesError(self._max_series)
-        values = np.concatenate((found.values, found.fresh_values))[series]
+        values = np.concatenate((found.values, found.fresh_values))[series] if known else found.fresh_values.copy()
         identities = np.concatenate((self._identities, found.fresh[:, 2]))[series]
         self._take(page, found, written)
         self._identities = identities
@@ -303,8 +303,8 @@ class TextParser:
         self._texts, self._text_at = texts, at
 
     def _failure(self, view: memoryview, code: int, found: _Scan) -> ParseError:
-        position, kind = divmod(-code, textlex.CODES)
-        if kind != textlex.SERIES_TWICE:
+        position, kind = divmod(-code, textcodes.CODES)
+        if kind != textcodes.SERIES_TWICE:
             return _error(view, position, kind)
         series, known = int(found.state[textscan.SERIES]), len(self._layout)
         first = int(found.seen[series]) - 1 if series < known else int(found.fresh[series - known, 0])
@@ -313,7 +313,7 @@ class TextParser:
         return ParseError(line, _column(view, position), f"series given twice, first in line {first_line}")
 
 
-def _grown(array: F64 | I64, used: int) -> F64 | I64:
+def _grown(array: npt.NDArray[_T], used: int) -> npt.NDArray[_T]:
     grown = np.empty((4 * len(array), *array.shape[1:]), array.dtype)
     grown[:used] = array[:used]
     return grown
@@ -333,14 +333,8 @@ def _joined(parts: Sequence[bytes]) -> tuple[U8, I64]:
 
 def _name_table(names: U8, names_at: I64) -> I64:
     """Return the hash table `textscan.scan` looks names up in, at most a quarter full."""
-    count = len(names_at) - 1
-    slots = 4 << count.bit_length()
-    table = np.full(slots, -1, np.int64)
-    for name in range(count):
-        slot = textscan.name_slot(names, names_at[name], names_at[name + 1], slots)
-        while table[slot] >= 0:
-            slot = (slot + 1) % slots
-        table[slot] = name
+    table = np.full(4 << (len(names_at) - 1).bit_length(), -1, np.int64)
+    textscan.index_names(names, names_at, table)
     return table
 
 
@@ -348,14 +342,27 @@ def _exact(view: memoryview, start: int, end: int) -> float:
     """Convert a value the scanner left to us: a decimal number by its syntax."""
     value = float(bytes(view[start:end]))
     if math.isinf(value):
-        raise _error(view, start, textlex.RANGE)
+        raise _error(view, start, textcodes.RANGE)
     return value
+
+
+@lru_cache(maxsize=1024)  # the series of a metric mostly have the same names
+def _plain_names(between: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the label names in what is between the quoted values, if it is no more than they need; else nothing."""
+    found = [_BETWEEN.fullmatch(part) for part in (f",{between[0]}", *between[1:])] if between else []
+    return tuple(sys.intern(match[1]) for match in found if match) if all(found) else ()
 
 
 def _decode(text: bytes) -> tuple[str, Labels]:
     """Return the name and labels of a sample that the scanner accepted, from its text before the value."""
     name, _, inside = text.decode().partition("{")
     name = name.rstrip(" \t")
+    if "\\" not in inside:
+        parts = inside.split('"')
+        names = _plain_names(tuple(parts[:-1:2]))
+        if names:
+            pairs = zip(names, parts[1::2], strict=True)
+            return sys.intern(name), tuple(sorted(pair for pair in pairs if pair[1]))
     labels = []
     for match in _LABEL.finditer(inside):
         plain, quoted, value = match.groups()
@@ -386,4 +393,4 @@ def _column(view: memoryview, position: int) -> int:
 
 
 def _error(view: memoryview, position: int, code: int) -> ParseError:
-    return ParseError(_line_number(view, position), _column(view, position), _MESSAGES[code])
+    return ParseError(_line_number(view, position), _column(view, position), textcodes.MESSAGES[code])

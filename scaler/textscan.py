@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import Final
 
 import numba
-import numpy as np
 
-from scaler import textlex as lex
 from scaler.decimals import OUT_OF_RANGE, number
-from scaler.jit import inlined, inner, kernel
+from scaler.jit import inlined, kernel
 from scaler.model import F64, I64, U8
-from scaler.simd import WIDTH, byte_at, closings, data_of, last_bit, newlines, word_at
+from scaler.simd import WIDTH, byte_at, closings, data_of, last_bit, mix, newlines, word_at
+from scaler.textbytes import LF, blank, hash_here, hash_of, name_end, same, starts_metric
+from scaler.textcodes import AFTER_END, METRIC_NAME, NO_END, RANGE, SERIES_TWICE, VALUE, failure
+from scaler.textline import read_head, read_time_and_exemplar, read_timestamp
+from scaler.textmeta import read_no_sample
 
 DONE: Final = 0
 FULL: Final = 1
@@ -36,10 +38,10 @@ _HASHED: Final = ~(2 * _WHOLE - 1)
 
 SERIES_BITS: Final = 22
 SERIES_MASK: Final = (1 << SERIES_BITS) - 1
+_ASTRAY: Final = 4  # after so many lines in any order only one in eight is expected anywhere
 _AHEAD: Final = 2  # lines of the last page that are tried: the one expected, and the next if that one is gone
 
-_LF, _SPACE, _HASH, _MINUS, _ZERO, _NINE, _OPEN, _CLOSE = b"\n #-09{}"
-_MAX_TIMESTAMP_HEAD: Final = (2**63 - 1) // 10
+_OPEN, _CLOSE = b"{}"
 _NAME_SEED: Final = 1  # the names are ours, and their table is sparse
 
 _BYTES = numba.types.Array(numba.uint8, 1, "C", readonly=True)
@@ -47,19 +49,24 @@ _INTS = numba.int64[::1]
 _FLOATS = numba.float64[::1]
 
 
-@kernel(_BYTES, numba.int64, numba.int64, numba.int64)
-def name_slot(names: U8, start: int, end: int, slots: int) -> int:
-    """Return where in a table of `slots` (a power of two) the search for the name names[start:end] begins."""
-    return lex.hash_of(data_of(names), start, end, _NAME_SEED) & (slots - 1)
+@kernel(_BYTES, _INTS, _INTS)
+def index_names(name_texts: U8, name_ends: I64, table: I64) -> None:
+    """Fill a table for `scan`, -1 everywhere, with the names. Its length is a power of two, and more than theirs."""
+    names = data_of(name_texts)
+    for name in range(len(name_ends) - 1):
+        slot = hash_of(names, name_ends[name], name_ends[name + 1], _NAME_SEED) & (len(table) - 1)
+        while table[slot] >= 0:
+            slot = (slot + 1) & (len(table) - 1)
+        table[slot] = name
 
 
 @inlined
 def _wanted(page: U8, start: int, end: int, names: U8, names_at: I64, table: I64, slots: int) -> bool:
-    slot = lex.hash_of(page, start, end, _NAME_SEED) & (slots - 1)
+    slot = hash_of(page, start, end, _NAME_SEED) & (slots - 1)
     while word_at(table, slot) >= 0:
         name = word_at(table, slot)
         at = word_at(names_at, name)
-        if word_at(names_at, name + 1) - at == end - start and lex.same(page, start, names, at, end - start):
+        if word_at(names_at, name + 1) - at == end - start and same(page, start, names, at, end - start):
             return True
         slot = (slot + 1) & (slots - 1)
     return False
@@ -70,7 +77,7 @@ def _word(page: U8, start: int, end: int, whole: int, seed: int) -> int:
     """Return what is remembered of page[start:end]: all of a line (`whole` is _WHOLE), or a sample up to its value."""
     if end - start >= _LENGTH:
         return NEVER
-    return NEVER | (lex.hash_of(page, start, end, seed) & _HASHED) | whole | (end - start)
+    return NEVER | (hash_here(page, start, end, seed) & _HASHED) | whole | (end - start)
 
 
 @inlined
@@ -88,14 +95,14 @@ def first_slot(text_hash: int, slots: int) -> int:
 @inlined
 def _find(page: U8, start: int, end: int, index: I64, slots: int, texts: U8, text_at: I64, seed: int) -> int:
     """Return the number of the known text page[start:end]; -1 if it is not known."""
-    text_hash = lex.hash_of(page, start, end, seed)
+    text_hash = hash_of(page, start, end, seed)
     slot = first_slot(text_hash, slots)
     while word_at(index, slot):
         entry = word_at(index, slot)
         if (entry ^ text_hash) & ~SERIES_MASK == 0:
             series = (entry & SERIES_MASK) - 1
             at = word_at(text_at, series)
-            if word_at(text_at, series + 1) - at == end - start and lex.same(page, start, texts, at, end - start):
+            if word_at(text_at, series + 1) - at == end - start and same(page, start, texts, at, end - start):
                 return series
         slot = (slot + 1) & (slots - 1)
     return -1
@@ -108,7 +115,7 @@ def _value_at(page: U8, size: int, pos: int) -> int:
     Only text that has been read word by word before is ever trusted to this.
     """
     if byte_at(page, pos) != _OPEN:
-        return lex.blank(page, pos)
+        return blank(page, pos)
     last = pos
     while pos + WIDTH <= size:
         ends = newlines(page, pos)
@@ -116,138 +123,13 @@ def _value_at(page: U8, size: int, pos: int) -> int:
         if braces:
             last = pos + last_bit(braces)
         if ends:
-            return lex.blank(page, last + 1)
+            return blank(page, last + 1)
         pos += WIDTH
-    while byte_at(page, pos) != _LF:
+    while byte_at(page, pos) != LF:
         if byte_at(page, pos) == _CLOSE:
             last = pos
         pos += 1
-    return lex.blank(page, last + 1)
-
-
-@inner
-def _head(page: U8, size: int, start: int, pos: int, strict: bool, spans: I64, seed: int) -> tuple[int, int, int, int]:
-    """Read on from `pos`, where the name of the sample at `start` ends, up to its value.
-
-    Args:
-        page: The page, `size` long.
-        size: Its length.
-        start: Where the sample begins.
-        pos: Where its name ends; `start`: it has none before its braces.
-        strict: By OpenMetrics.
-        spans: As for `textlex.labels`.
-        seed: For the hash; 0: none is wanted.
-
-    Returns: Where the value begins, or a failure; where the name begins and ends; a hash of the labels.
-    """
-    named = pos > start
-    name, name_stop, labels = start, pos, 0
-    if not strict:
-        pos = lex.blank(page, pos)
-    if byte_at(page, pos) == _OPEN:
-        pos, _, labels, quoted, quoted_stop = lex.labels(page, size, pos + 1, strict, spans, seed)
-        if pos < 0:
-            return pos, 0, 0, 0
-        if named and quoted >= 0:
-            return lex.failure(quoted - 1, lex.NAME_TWICE), 0, 0, 0
-        if not named:
-            name, name_stop = quoted, quoted_stop
-        if not strict:
-            pos = lex.blank(page, pos)
-    elif pos == name_stop and byte_at(page, pos) != _LF and not (strict and byte_at(page, pos) == _SPACE):
-        return lex.failure(pos, lex.METRIC_NAME), 0, 0, 0
-    if name < 0 or name == name_stop:
-        return lex.failure(start, lex.METRIC_NAME), 0, 0, 0
-    if strict:
-        if byte_at(page, pos) != _SPACE:
-            return lex.failure(pos, lex.SPACE), 0, 0, 0
-        pos += 1
-    return pos, name, name_stop, labels
-
-
-@inner
-def _timestamp(page: U8, pos: int) -> int:
-    """Read what may follow a value in Prometheus text, a time. Returns: where the line feed is, or a failure."""
-    pos = lex.blank(page, pos)
-    if byte_at(page, pos) == _LF:
-        return pos
-    start = pos
-    negative = byte_at(page, pos) == _MINUS
-    if negative:
-        pos += 1
-    first = pos
-    head = 0
-    while _ZERO <= byte_at(page, pos) <= _NINE:
-        digit = byte_at(page, pos) - _ZERO
-        if head > _MAX_TIMESTAMP_HEAD or (head == _MAX_TIMESTAMP_HEAD and digit > 7 + negative):
-            return lex.failure(start, lex.TIMESTAMP)
-        if head < _MAX_TIMESTAMP_HEAD:
-            head = head * 10 + digit
-        else:
-            head += 1
-        pos += 1
-    if pos == first or not lex.ends_word(page, pos):
-        return lex.failure(start, lex.TIMESTAMP)
-    pos = lex.blank(page, pos)
-    return pos if byte_at(page, pos) == _LF else lex.failure(pos, lex.TRAILING)
-
-
-@inner
-def _number(page: U8, size: int, pos: int) -> tuple[int, float, bool]:
-    """Do what `number` does, by a call: that is compiled anew wherever it is named."""
-    return number(page, size, pos)
-
-
-@inner
-def _seconds(page: U8, size: int, pos: int) -> int:
-    """Read a time of OpenMetrics. Returns: the position after it, or a failure."""
-    end, value, inexact = _number(page, size, pos)
-    if end < 0 or not (inexact or np.isfinite(value)):
-        return lex.failure(pos, lex.TIMESTAMP_OPEN)
-    return end
-
-
-@inner
-def _time_and_exemplar(page: U8, size: int, pos: int, spans: I64) -> int:
-    """Read what may follow a value in OpenMetrics. Returns: where the line feed is, or a failure."""
-    if byte_at(page, pos) == _SPACE and byte_at(page, pos + 1) != _HASH:
-        pos = _seconds(page, size, pos + 1)
-        if pos < 0:
-            return pos
-    if byte_at(page, pos) == _SPACE and byte_at(page, pos + 1) == _HASH:
-        if byte_at(page, pos + 2) != _SPACE or byte_at(page, pos + 3) != _OPEN:
-            return lex.failure(pos + 1, lex.EXEMPLAR)
-        pos, _, _, name, _ = lex.labels(page, size, pos + 4, strict=True, spans=spans, seed=0)
-        if pos < 0:
-            return pos
-        if name >= 0:
-            return lex.failure(name - 1, lex.LABEL_NAME)
-        if byte_at(page, pos) != _SPACE:
-            return lex.failure(pos, lex.SPACE)
-        value_at = pos + 1
-        pos, _, _ = _number(page, size, value_at)
-        if pos < 0:
-            return lex.failure(value_at, lex.RANGE if pos == OUT_OF_RANGE else lex.VALUE)
-        if byte_at(page, pos) == _SPACE:
-            pos = _seconds(page, size, pos + 1)
-            if pos < 0:
-                return pos
-    return pos if byte_at(page, pos) == _LF else lex.failure(pos, lex.TRAILING)
-
-
-@inner
-def _skipped(page: U8, size: int, pos: int, strict: bool) -> tuple[int, bool]:
-    """Read a line without a sample.
-
-    Returns: The position of its line feed, where a sample begins if there is one, or a failure; whether it is the last,
-        "# EOF".
-    """
-    start = pos if strict else lex.blank(page, pos)
-    if byte_at(page, start) == _LF:
-        return (lex.failure(start, lex.BLANK_LINE) if strict else start), False
-    if byte_at(page, start) != _HASH:
-        return start, False
-    return lex.strict_comment(page, size, start) if strict else (lex.comment(page, size, start), False)
+    return blank(page, last + 1)
 
 
 @kernel(
@@ -285,7 +167,7 @@ def scan(
         strict: It is OpenMetrics.
         name_texts: The wanted metric names, one after another; name i is from name_ends[i] to name_ends[i + 1].
         name_ends: Shape (names + 1,).
-        name_table: Open addressing from `name_slot` to the index of a name; -1 is free; shape (a power of two,).
+        name_table: What `index_names` filled; shape (a power of two,).
         known_texts: What the known series were written as, up to their values; like `name_texts`.
         text_ends: Shape (known + 1,).
         sequence: What was in each line of the last page: the number of a series, or a word.
@@ -312,6 +194,8 @@ def scan(
     known = len(text_ends) - 1
     end = len(body)
     doubted = -1  # where a line was not what it seemed
+    last_name, last_stop, last_wanted, last_hash = 0, 0, False, 0  # the name read last: many lines have the same
+    astray = 0  # lines in a row that were elsewhere on the last page
     ended = False
     code = DONE
     while pos < end:
@@ -322,13 +206,14 @@ def scan(
         entry = NEVER
         value_at = -1
         after = cursor
-        while after < min(cursor + _AHEAD, len(sequence)) and value_at < 0 and line != doubted:
+        tried = len(sequence) if astray < _ASTRAY or lines & 7 == 0 else 0
+        while after < min(cursor + _AHEAD, tried) and value_at < 0 and line != doubted:
             entry = sequence[after]
             after += 1
             if entry >= 0:
                 at = word_at(text_at, entry)
                 length = word_at(text_at, entry + 1) - at
-                if start + length < end and lex.same(texts, at, page, start, length):
+                if start + length < end and same(texts, at, page, start, length):
                     value_at = start + length
             else:
                 length, whole = entry & _LENGTH, entry & _WHOLE
@@ -339,6 +224,7 @@ def scan(
         identity = 0
         new = False
         if trusted:
+            astray = 0
             if entry < 0 and entry & _WHOLE:
                 trail[lines] = entry
                 lines += 1
@@ -347,22 +233,25 @@ def scan(
                 continue
         else:
             after = cursor
-            pos, last = _skipped(page, end, start, strict)
+            pos, last = read_no_sample(page, end, start, strict)
             if pos < 0:
                 return pos
-            if byte_at(page, pos) == _LF:
+            if byte_at(page, pos) == LF:
                 pos += 1
                 if last and pos < end:
-                    return lex.failure(pos, lex.AFTER_END)
+                    return failure(pos, AFTER_END)
                 ended |= last
                 trail[lines] = NEVER if last else _word(page, line, pos, _WHOLE, seed)
                 lines += 1
                 continue
             stop = pos
             wanted = False
-            if lex.starts_metric(page, pos):
-                stop = lex.name_end(page, end, pos)
-                wanted = _wanted(page, pos, stop, names, names_at, table, name_slots)
+            if starts_metric(page, pos):
+                stop = name_end(page, end, pos)
+                if stop - pos != last_stop - last_name or not same(page, pos, page, last_name, stop - pos):
+                    last_wanted = _wanted(page, pos, stop, names, names_at, table, name_slots)
+                    last_hash = hash_of(page, pos, stop, seed) if last_wanted else 0
+                last_name, last_stop, wanted = pos, stop, last_wanted
                 if wanted and slots and line != doubted:
                     value_at = _value_at(page, end, stop)
                     entry = _find(page, pos, value_at, index, slots, texts, text_at, seed)
@@ -372,20 +261,21 @@ def scan(
                     pos = line
                     break
             elif byte_at(page, pos) != _OPEN:
-                return lex.failure(pos, lex.METRIC_NAME)
+                return failure(pos, METRIC_NAME)
             if trusted:
                 after = places[entry] + 1
+                astray += 1
                 start = pos
             else:
                 # What is known not to be wanted needs no hash.
                 hashed = seed if wanted or stop == pos else 0
-                value_at, name, name_stop, labels = _head(page, end, pos, stop, strict, spans, hashed)
+                value_at, name, name_stop, labels = read_head(page, end, pos, stop, strict, spans, hashed)
                 if value_at < 0:
                     return value_at
                 new = wanted or (stop == pos and _wanted(page, name, name_stop, names, names_at, table, name_slots))
                 if new:
                     start = pos
-                    identity = lex.hash_of(page, name, name_stop, seed) ^ lex.mix(labels, seed)
+                    identity = (last_hash if wanted else hash_of(page, name, name_stop, seed)) ^ mix(labels, seed)
                 else:
                     entry = _word(page, line, value_at, 0, seed)
         pos, value, inexact = number(page, end, value_at)
@@ -393,7 +283,7 @@ def scan(
             if trusted:  # the line goes on where the known one had its value: `a {x="1"} 2` instead of `a 2`
                 pos = doubted = line
                 continue
-            return lex.failure(value_at, lex.RANGE if pos == OUT_OF_RANGE else lex.VALUE)
+            return failure(value_at, RANGE if pos == OUT_OF_RANGE else VALUE)
         if inexact and (new or entry >= 0):
             if state[VALUE_AT] != value_at:
                 state[VALUE_AT], state[VALUE_END] = value_at, pos
@@ -401,8 +291,8 @@ def scan(
                 pos = line
                 break
             value = given[0]
-        if byte_at(page, pos) != _LF:
-            pos = _time_and_exemplar(page, end, pos, spans) if strict else _timestamp(page, pos)
+        if byte_at(page, pos) != LF:
+            pos = read_time_and_exemplar(page, end, pos, spans) if strict else read_timestamp(page, pos)
             if pos < 0:
                 return pos
         pos += 1
@@ -414,7 +304,7 @@ def scan(
         elif entry >= 0:
             if seen[entry]:
                 state[SERIES] = entry
-                return lex.failure(start, lex.SERIES_TWICE)
+                return failure(start, SERIES_TWICE)
             seen[entry] = start + 1
             values[entry] = value
             found += 1
@@ -424,5 +314,5 @@ def scan(
     state[POSITION], state[LINES], state[FRESH] = pos, lines, fresh_count
     state[CURSOR], state[FOUND] = cursor, found
     if code == DONE and strict and not ended:
-        return lex.failure(end - 1, lex.NO_END)
+        return failure(end - 1, NO_END)
     return code

@@ -69,10 +69,19 @@ GOOD: dict[str, dict[str, Any]] = {
     ),
     "a stream": redis(queues=[{**STREAM, "count": ["waiting"], "labels": {"a": "b"}, "onMissingGroup": "all"}]),
     "pages": {"source": {"scrape": PAGES}, "signal": RATE},
-    "private pages": pods(urls=["https://web/metrics"], caSecretRef={"name": "ca"}, serverName="web"),
+    "private pages": {
+        "source": {
+            "scrape": {
+                **PAGES,
+                "targets": {"urls": ["https://web/metrics"]},
+                "tls": {"caSecretRef": {"name": "ca"}, "serverName": "web"},
+                "auth": {"secretRef": {"name": "web-auth"}},
+            }
+        }
+    },
     "pods": pods(selector=SELECTOR, port="metrics"),
     "pods by number": pods(selector={"matchLabels": {"app": "web"}}, port=8080, path="/stats?format=prometheus"),
-    "a service": pods(service="web", port=443, scheme="https", serverName="web", caSecretRef={"name": "ca"}),
+    "a service": pods(service="web", port=443, scheme="https"),
 }
 
 BAD: dict[str, dict[str, Any]] = {
@@ -105,7 +114,9 @@ BAD: dict[str, dict[str, Any]] = {
     "no port": pods(service="web"),
     "port beside urls": pods(urls=["http://web"], port=80),
     "port 0": pods(service="web", port=0),
-    "serverName without https": pods(service="web", port=80, serverName="web"),
+    "tls without https": {
+        "source": {"scrape": {**PAGES, "targets": {"service": "web", "port": 80}, "tls": {"serverName": "web"}}}
+    },
     "every pod": pods(selector={}, port=80),
     "values": pods(selector={"matchExpressions": [{"key": "a", "operator": "In"}]}, port=80),
     "values of Exists": pods(

@@ -27,6 +27,7 @@ from adapter.schema.matchers import MatcherError, matches, parse_matchers
         (r'a="\xc3\xa9"', [("a", "=", "é")]),
         ('a="x",a!="y"', [("a", "=", "x"), ("a", "!=", "y")]),
         ('a="{},=~"', [("a", "=", "{},=~")]),
+        ('{"label.with.dots"="x",`b c`!="y"}', [("label.with.dots", "=", "x"), ("b c", "!=", "y")]),
     ],
 )
 def test_matchers(text: str, expected: list[tuple[str, str, str]]) -> None:
@@ -55,7 +56,9 @@ def test_matchers(text: str, expected: list[tuple[str, str, str]]) -> None:
         ('up{code="200"}', "character 3: expected =, !=, =~ or !~ after up"),
         ('2xx="1"', "character 1: expected a label name"),
         ('é="1"', "character 1: expected a label name"),
-        ('"code"="200"', "character 1: expected a label name"),
+        ('""="200"', "character 1: expected a label name"),
+        ('"up"', "character 5: expected =, !=, =~ or !~ after up"),
+        ('"__name__"="up"', "character 1: __name__ cannot be matched: the metric is named by the field metric"),
         ('__name__="up"', "character 1: __name__ cannot be matched: the metric is named by the field metric"),
         (r'a="\d"', r"character 4: unknown escape; a backslash is written \\, or use backticks"),
         (r'a="\'"', r"character 4: unknown escape; a backslash is written \\, or use backticks"),

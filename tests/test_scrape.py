@@ -21,11 +21,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from adapter.kube.reach import Tenant
 from adapter.schema.metric import Metric
 from adapter.schema.model import ScrapeSource, ScrapeTargets, StaticSeries, StaticSource
+from adapter.schema.policy import ALLOW_ALL
 from adapter.sources import Endpoint, EndpointSpec, SourceFailureError
 from adapter.sources.fetch import failure_detail
-from adapter.sources.scrape import ScrapeSpec, Wanted, instance_of, plan, with_instance
+from adapter.sources.scrape import ScrapeSpec, Wanted, instance_of, plan, target_at, with_labels
 from scaler.model import EMPTY_LAYOUT, EXTERNAL_METRICS_GROUP, Batch, MetricRef, Reason, Unknown, labels_of
 from scaler.rules import CounterStart, Function, MetricRule, Signal
 from tests.pages import Connection, PageServer, chunked, head, http, serving
@@ -33,6 +35,8 @@ from tests.pages import Connection, PageServer, chunked, head, http, serving
 MIB = 1 << 20
 REQUESTS = MetricRef(EXTERNAL_METRICS_GROUP, "shop", "requests")
 ERRORS = MetricRef(EXTERNAL_METRICS_GROUP, "shop", "errors")
+OPENMETRICS = "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8"
+ONLY_COMMENTS = "expected # HELP, # TYPE, # UNIT or # EOF, the only comments of OpenMetrics"
 PAGE = b"""# TYPE http_requests_total counter
 http_requests_total{code="200"} 10
 http_requests_total{code="500"} 2
@@ -46,7 +50,7 @@ def wanted(metric: MetricRef = REQUESTS, match: str = "", max_series: int = 100,
 
 def spec(server: PageServer | str, *wants: Wanted, timeout_ms: int = 10_000, max_bytes: int = MIB) -> ScrapeSpec:
     url = server if isinstance(server, str) else server.url
-    return ScrapeSpec("shop", url, 1_000, timeout_ms, max_bytes, wants or (wanted(),))
+    return ScrapeSpec("shop", target_at(url), 1_000, timeout_ms, max_bytes, ALLOW_ALL, wants or (wanted(),))
 
 
 @asynccontextmanager
@@ -108,7 +112,7 @@ def test_good_page() -> None:
         assert errors.values.tolist() == [2]
         assert errors.start_ms is None
         (request,) = server.requests
-        assert b"\r\nAccept: text/plain;version=0.0.4,*/*;q=0.1\r\n" in request
+        assert b"\r\nAccept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.9," in request
         assert b"\r\nAccept-Encoding: identity\r\n" in request
         assert b"\r\nX-Prometheus-Scrape-Timeout-Seconds: 10\r\n" in request
 
@@ -162,12 +166,25 @@ def test_page_that_ends_with_the_connection() -> None:
         (http(b"", status="404 Not Found"), "HTTP 404"),
         (http(PAGE, status="503 Service Unavailable"), "HTTP 503"),
         (http(b"", status="204 No Content"), "HTTP 204"),
-        (http(b"", "Location: /other", status="302 Found"), "HTTP 302: redirects are not followed"),
-        (http(b"up 1\n", "Content-Type: text/html"), "content type text/html: not Prometheus text"),
+        (http(b"up 1\n", "Content-Type: text/html"), "content type text/html: not a metrics page"),
         (
-            http(b"up 1\n# EOF\n", "Content-Type: application/openmetrics-text; version=1.0.0"),
-            "content type application/openmetrics-text: not Prometheus text",
+            http(b"{}", "Content-Type: application/json; charset=utf-8"),
+            "content type application/json: not a metrics page",
         ),
+        (
+            http(b"\x01", "Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily"),
+            (
+                "content type application/vnd.google.protobuf: protobuf, and so native histograms, are not read; "
+                "let it serve text"
+            ),
+        ),
+        (
+            http(b"up 1\n# EOF\n", "Content-Type: application/openmetrics-text; version=2.0.0"),
+            "content type application/openmetrics-text: only versions 1.0.0 and 0.0.1 are read",
+        ),
+        (http(b"up 1\n", OPENMETRICS), "line 1, column 5: page does not end with # EOF: it may have been cut"),
+        (http(b"", OPENMETRICS), "line 1, column 1: page does not end with # EOF: it may have been cut"),
+        (http(b"# a note\nup 1\n# EOF\n", OPENMETRICS), "line 1, column 1: " + ONLY_COMMENTS),
         (http(b"\n <!doctype html>"), "body is HTML or XML, not a metrics page"),
         (http(b"up 1\nup{code=200} 1\n"), "line 2, column 9: expected '\"' before label value"),
         (http(bytes(range(127, 256)) * 99), "line 1, column 1: expected a metric name"),
@@ -556,10 +573,32 @@ def test_instance(url: str, instance: str) -> None:
 
 def test_instance_on_the_page() -> None:
     """A label instance of the page becomes exported_instance, as often as that is taken."""
-    assert with_instance((), "t:1") == (("instance", "t:1"),)
-    assert with_instance(labels_of({"instance": "x"}), "t:1") == (("exported_instance", "x"), ("instance", "t:1"))
-    assert with_instance(labels_of({"instance": "x", "exported_instance": "y"}), "t:1") == (
+    assert with_labels((), (("instance", "t:1"),)) == (("instance", "t:1"),)
+    assert with_labels(labels_of({"instance": "x"}), (("instance", "t:1"),)) == (
+        ("exported_instance", "x"),
+        ("instance", "t:1"),
+    )
+    assert with_labels(labels_of({"instance": "x", "exported_instance": "y"}), (("instance", "t:1"),)) == (
         ("exported_exported_instance", "x"),
         ("exported_instance", "y"),
         ("instance", "t:1"),
     )
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
+def test_a_tenant_reaches_no_address_it_must_not(host: str) -> None:
+    """Literals in every form, and names by their answers, are judged by the address that is connected to."""
+    policy = Tenant("shop", frozenset())
+    one = ScrapeSpec("shop", target_at(f"http://{host}:9/m"), 1_000, 2_000, 10_000, policy, (wanted(),))
+
+    async def read() -> str:
+        endpoint = one.open()
+        try:
+            await endpoint.collect(1)
+        except SourceFailureError as error:
+            return error.unknown.detail
+        finally:
+            await endpoint.close()
+        return "read"
+
+    assert asyncio.run(read()).endswith("must not be connected to: it is loopback")

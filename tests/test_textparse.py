@@ -20,9 +20,9 @@ from scaler.textparse import Page, ParseError, TextParser, TooManySeriesError
 from tests import naive_text
 
 EXPOSITION = Path(__file__).parent / "testdata" / "exposition"
-GOOD = sorted(EXPOSITION.glob("good/*.txt"))
-BAD = sorted(EXPOSITION.glob("bad/*.txt"))
-NAMES = ("a", "up", "http_requests_total", "job:errors:rate5m")
+GOOD = sorted(path for path in EXPOSITION.glob("good/*") if path.suffix != ".json")
+BAD = sorted(EXPOSITION.glob("bad/*"))
+NAMES = ("a", "up", "http_requests_total", "job:errors:rate5m", "a.b")
 
 
 def parser(*names: str, max_series: int = 1000) -> TextParser:
@@ -44,35 +44,41 @@ def bits(values: dict[naive_text.Series, float]) -> list[tuple[naive_text.Series
 def test_good_page(path: Path) -> None:
     """A valid page gives exactly the series that its .json beside it names, in order, and the same layout again."""
     expected = json.loads(path.with_suffix(".json").read_text())
+    body, openmetrics = path.read_bytes(), path.suffix == ".om"
     text = parser(*expected["names"])
-    page = text.parse(path.read_bytes())
+    page = text.parse(body, openmetrics=openmetrics)
     got = [(name, dict(labels), repr(value)) for (name, labels), value in as_dict(page).items()]
     assert got == [tuple(row) for row in expected["series"]]
-    again = text.parse(path.read_bytes())
+    again = text.parse(body, openmetrics=openmetrics)
     assert again.layout is page.layout
     assert bits(as_dict(again)) == bits(as_dict(page))
+    assert bits(naive_text.parse(body, expected["names"], openmetrics=openmetrics)) == bits(as_dict(page))
 
 
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_bad_page(path: Path) -> None:
     """A page with one wrong byte is refused as a whole, with the error that its first line names."""
-    page = path.read_bytes()
-    expected = page.splitlines()[0].decode().removeprefix("# ")
+    page, openmetrics = path.read_bytes(), path.suffix == ".om"
+    expected = page.split(b"\n")[0].decode().removeprefix("# ").removeprefix("HELP error ")
     text = parser()
-    good = text.parse(b"up 1\n")
+    good = text.parse(b"up 1\n# EOF", openmetrics=openmetrics) if openmetrics else text.parse(b"up 1\n")
     with pytest.raises(ParseError) as caught:
-        text.parse(page)
+        text.parse(page, openmetrics=openmetrics)
     assert str(caught.value) == expected
     assert text.parse(b"up 2\n").layout is good.layout
-    with pytest.raises(naive_text.BadLineError):
-        naive_text.parse(page, NAMES)
+    with pytest.raises(naive_text.BadLineError) as by_twin:
+        naive_text.parse(page, NAMES, openmetrics=openmetrics)
+    assert by_twin.value.line == caught.value.line
 
 
 @pytest.mark.parametrize("switch", ["NUMBA_DISABLE_JIT", "NUMBA_BOUNDSCHECK"])
 def test_other_ways_to_run(switch: str, tmp_path: Path) -> None:
     """The scanner reads the corpus the same when interpreted, and never outside its arrays when those are checked."""
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "page or layout"],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::RuntimeWarning"),
+            *(__file__, "-k", "page or layout or prefix or late"),
+        ],
         env=os.environ | {switch: "1", "NUMBA_CACHE_DIR": str(tmp_path)},
         cwd=Path(__file__).parent.parent,
         check=True,
@@ -120,6 +126,42 @@ def test_layout_survives_a_bad_page() -> None:
         with pytest.raises(ParseError):
             text.parse(bad)
     assert text.parse(b'a{x="1"} 2\n').layout is first.layout
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b",), ("none",)])
+def test_layout_of_moving_lines(names: tuple[str, ...]) -> None:
+    """Lines that come, go, move and are respelled from page to page are read for what they are."""
+    rng = random.Random(5)
+    text = parser(*names)
+    known = [f'{rng.choice("abc")}{{i="{i}",text="{"x" * rng.randrange(60)}"}} ' for i in range(120)]
+    known[::9] = [f"# HELP a{i} {'y' * rng.randrange(99)}" for i in range(len(known[::9]))]
+    known[5], known[6] = "# any", ""
+    for turn in range(40):
+        for _ in range(rng.choice([0, 0, 1, 3, 60])):
+            change, at = rng.randrange(4), rng.randrange(len(known))
+            if change == 0:
+                known.insert(at, f'{rng.choice("abc")}{{n="{turn}.{rng.random()}"}} ')
+            elif change == 1:
+                del known[at]
+            elif change == 2:
+                known.insert(rng.randrange(len(known)), known.pop(at))
+            elif known[at].endswith("} "):
+                known[at] = known[at].replace("{", "{ ").replace("} ", ",}")
+        if turn % 13 == 12:
+            rng.shuffle(known)
+        page = "".join(f"{line}{rng.randrange(10**6) if '{' in line else ''}\n" for line in known).encode()
+        got = text.parse(page)
+        assert sorted(as_dict(got).items()) == sorted(naive_text.parse(page, names).items())
+        assert text.parse(page).layout is got.layout
+
+
+def test_layout_of_short_lines() -> None:
+    """Pages of very many very short lines find room, the first time and later."""
+    text = parser("a", max_series=10)
+    for count in (5_000, 60_000):
+        page = b"b 1\n" * count + b"a 2\n#\n\n"
+        assert text.parse(page).values.tolist() == [2]
+        assert text.parse(page).values.tolist() == [2]
 
 
 def test_prefix_of_another_line() -> None:
@@ -210,8 +252,11 @@ def test_beyond_float64(text: str) -> None:
 
 blank = st.sampled_from(["", "", "", " ", "\t", "  "])
 gap = st.sampled_from([" ", " ", "\t", "  "])
-metric_names = st.sampled_from([*NAMES, "other", "a_b", "go_gc:x", "A9"])
-label_values = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=8)
+metric_names = st.sampled_from([*NAMES[:-1], "other", "a_b", "go_gc:x", "A9"])
+label_values = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=8),
+    st.sampled_from(["", "x" * 15, "y" * 40]),
+)
 numbers = st.one_of(
     st.floats().map(repr),
     st.integers(-(10**20), 10**20).map(str),
@@ -236,19 +281,34 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
+label_names = st.sampled_from(["x", "y", "le", "code_1", "_", "a.b", 'q"', "é"])
+
+
+@st.composite
+def heads(draw: st.DrawFn, space: st.SearchStrategy[str]) -> str:
+    """Return a sample up to its value, written plainly or with names in quotes."""
+    name = draw(metric_names)
+    labels = draw(st.dictionaries(label_names, label_values, max_size=3))
+    items = [
+        f"{key if key.isascii() and key.isidentifier() and draw(st.booleans()) else quoted(key)}"
+        f"{draw(space)}={draw(space)}{quoted(value)}"
+        for key, value in labels.items()
+    ]
+    inside = draw(st.sampled_from([False, False, True]))
+    if inside:
+        name = draw(st.sampled_from(["a.b", name]))
+        items.insert(draw(st.integers(0, len(items))), quoted(name))
+    if not items and not draw(st.booleans()):
+        return name
+    comma = f"{draw(space)},{draw(space)}"
+    return ("" if inside else name) + draw(space) + "{" + draw(space) + comma.join(items) + draw(space) + "}"
+
+
 @st.composite
 def sample_lines(draw: st.DrawFn) -> str:
-    line = draw(blank) + draw(metric_names)
-    labels = draw(st.dictionaries(st.sampled_from(["x", "y", "le", "code_1", "_"]), label_values, max_size=3))
-    braces = draw(st.booleans())
-    if labels or braces:
-        pairs = [
-            f"{draw(blank)}{name}{draw(blank)}={draw(blank)}{quoted(text)}{draw(blank)}"
-            for name, text in labels.items()
-        ]
-        trailing = draw(st.booleans())
-        comma = "," if pairs and trailing else ""
-        line += draw(blank) + "{" + ",".join(pairs) + comma + draw(blank) + "}" + draw(blank)
+    line = draw(blank) + draw(heads(blank))
+    if line.endswith("}"):
+        line = (line[:-1] + draw(st.sampled_from(["", ","])) if '"' in line else line[:-1]) + "}" + draw(blank)
     else:
         line += draw(gap)
     line += draw(numbers)
@@ -261,19 +321,44 @@ pages = st.lists(st.one_of(sample_lines(), sample_lines(), metas), max_size=6).m
     lambda lines: "".join(f"{line}\n" for line in lines).encode()
 )
 
+times = st.one_of(st.just(""), st.floats(0, 2e9).map(lambda value: f" {value!r}"), st.just(" 1"))
+open_metas = st.sampled_from(
+    ["# HELP a text \\n é", "# TYPE a stateset", '# UNIT "a.b_s" s', "# UNIT a ", '# TYPE "a.b" info']
+)
 
-def fast(text: TextParser, page: bytes) -> dict[naive_text.Series, float] | int:
+
+@st.composite
+def open_lines(draw: st.DrawFn) -> str:
+    line = f"{draw(heads(st.just('')))} {draw(numbers)}{draw(times)}"
+    if draw(st.booleans()):
+        labels = draw(st.dictionaries(label_names, label_values, max_size=2))
+        inside = ",".join(f"{quoted(key)}={quoted(value)}" for key, value in labels.items())
+        line += f" # {{{inside}}} {draw(numbers)}{draw(times)}"
+    return line
+
+
+open_pages = st.tuples(
+    st.lists(st.one_of(open_lines(), open_lines(), open_metas), max_size=5),
+    st.sampled_from(["# EOF\n", "# EOF\n", "# EOF", ""]),
+).map(lambda page: ("".join(f"{line}\n" for line in page[0]) + page[1]).encode())
+
+
+def check_like_twin(text: TextParser, page: bytes, *, openmetrics: bool = False) -> None:
+    """Assert that a page gives the twin's series and bits, or is refused at the twin's line."""
+    got: dict[naive_text.Series, float] | int
+    expected: dict[naive_text.Series, float] | int
     try:
-        return as_dict(text.parse(page))
+        got = as_dict(text.parse(page, openmetrics=openmetrics))
     except ParseError as error:
-        return error.line
-
-
-def slow(page: bytes) -> dict[naive_text.Series, float] | int:
+        got = error.line
     try:
-        return naive_text.parse(page, NAMES)
+        expected = naive_text.parse(page, NAMES, openmetrics=openmetrics)
     except naive_text.BadLineError as error:
-        return error.line
+        expected = error.line
+    if isinstance(expected, dict) and isinstance(got, dict):
+        assert sorted(bits(got)) == sorted(bits(expected))
+    else:
+        assert got == expected
 
 
 @settings(max_examples=300, deadline=None)
@@ -282,33 +367,50 @@ def test_like_its_twin(bodies: list[bytes]) -> None:
     """One parser reads page after page as the twin reads each: the same series and bits, or the same line refused."""
     text = parser()
     for body in [*bodies, bodies[0], bodies[0]]:
-        got, expected = fast(text, body), slow(body)
-        if isinstance(expected, dict) and isinstance(got, dict):
-            assert sorted(bits(got)) == sorted(bits(expected))
-        else:
-            assert got == expected
+        check_like_twin(text, body)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(open_pages, min_size=1, max_size=3), pages)
+def test_openmetrics_like_its_twin(bodies: list[bytes], text_page: bytes) -> None:
+    """So it does with OpenMetrics, also where a target changes from one format to the other."""
+    text = parser()
+    for body in [*bodies, bodies[0]]:
+        check_like_twin(text, body, openmetrics=True)
+    check_like_twin(text, text_page)
+    check_like_twin(text, bodies[0], openmetrics=True)
+
+
+edits = st.lists(
+    st.tuples(st.integers(0, 10**6), st.sampled_from(b' \t\n{}",=#\\ae+-.01\r\x00\x80\xc3\xff_:')), max_size=3
+)
+
+
+def edited(body: bytes, changes: list[tuple[int, int]]) -> bytes:
+    """Return a page with bytes replaced, added or taken out."""
+    broken = bytearray(body)
+    for seed, byte in changes:
+        at = seed // 3 % (len(broken) + 1)
+        broken[at : at + seed % 2] = [byte] if seed % 3 else []
+    return bytes(broken)
 
 
 @settings(max_examples=500, deadline=None)
-@given(
-    pages,
-    st.lists(
-        st.tuples(st.integers(0, 10**6), st.sampled_from(b' \t\n{}",=#\\ae+-.01\r\x00\x80\xc3\xff_:')), max_size=3
-    ),
-)
-def test_broken_like_its_twin(body: bytes, edits: list[tuple[int, int]]) -> None:
-    """A page with bytes replaced, added or taken out is accepted or refused, at the same line, as by the twin."""
-    broken = bytearray(body)
-    for seed, byte in edits:
-        at = seed // 3 % (len(broken) + 1)
-        broken[at : at + seed % 2] = [byte] if seed % 3 else []
+@given(pages, edits)
+def test_broken_like_its_twin(body: bytes, changes: list[tuple[int, int]]) -> None:
+    """A page with a few bytes changed is accepted or refused, at the same line, as by the twin."""
     text = parser()
     text.parse(b'up 1\na{x="1"} 1\n')
-    got, expected = fast(text, bytes(broken)), slow(bytes(broken))
-    if isinstance(expected, dict) and isinstance(got, dict):
-        assert sorted(bits(got)) == sorted(bits(expected))
-    else:
-        assert got == expected
+    check_like_twin(text, edited(body, changes))
+
+
+@settings(max_examples=500, deadline=None)
+@given(open_pages, edits)
+def test_broken_openmetrics_like_its_twin(body: bytes, changes: list[tuple[int, int]]) -> None:
+    """So is one of OpenMetrics, also where the page before was the same without the changes."""
+    text = parser()
+    check_like_twin(text, body, openmetrics=True)
+    check_like_twin(text, edited(body, changes), openmetrics=True)
 
 
 def _exported(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
@@ -316,7 +418,7 @@ def _exported(labels: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 plain_lines = st.tuples(
-    st.sampled_from(NAMES),
+    st.sampled_from(NAMES[:-1]),
     st.dictionaries(st.sampled_from(["x", "y", "code"]), st.text('ab é\\"\n,{}=', max_size=6), max_size=3),
     st.floats().map(repr),
 )

@@ -1,4 +1,4 @@
-"""Prometheus label matchers: `code!~"5..", job="web"`, with or without braces around.
+"""Prometheus label matchers: `code!~"5..", job="web"`, with or without braces around, names in quotes if need be.
 
 Regular expressions are RE2 and match whole values; "." also matches a line feed, as in Prometheus 3. Python's `re` is
 never used on them: its worst case is exponential, and what is written here may come from a tenant.
@@ -102,13 +102,21 @@ class _Reader:
         return Matcher(name, operator, value, _compiled(value, at) if operator[1:] == "~" else None)
 
     def _name(self) -> str:
-        self._peek()
+        quoted = self._peek() in ('"', "'", "`")
         start = self._at
+        if quoted:
+            name = self._string()
+            if not name:
+                raise self._error("expected a label name", start)
+            return self._checked(name, start)
         while self._at < len(self._text) and (self._text[self._at].isalnum() or self._text[self._at] == "_"):
             self._at += 1
         name = self._text[start : self._at]
         if not name or not name.isascii() or name[0].isdigit():
             raise self._error("expected a label name", start)
+        return self._checked(name, start)
+
+    def _checked(self, name: str, start: int) -> str:
         if name == "__name__":
             raise self._error("__name__ cannot be matched: the metric is named by the field metric", start)
         return name

@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar
 from pydantic import ConfigDict, Field
 
 from adapter.schema.matchers import parse_matchers
+from adapter.schema.redis_access import Tls
 from adapter.schema.redis_model import RedisSource
+from adapter.schema.scrape_access import ScrapeAuth
 from adapter.schema.strict import Path, Strict, cel
 from adapter.schema.targets_model import ScrapeTargets
-from adapter.schema.text import METRIC_NAME, SeriesLabels, Text
+from adapter.schema.text import SERIES_NAME, SeriesLabels, Text
 
 
 def _matchers_problem(text: str) -> str | None:
@@ -23,13 +25,34 @@ def _matchers_problem(text: str) -> str | None:
 
 
 class ScrapeSource(Strict):
-    """One metric of Prometheus text pages."""
+    """One metric of pages in Prometheus text or OpenMetrics."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            (
+                (
+                    "!has(self.tls) || has(self.targets.urls) || "
+                    "(has(self.targets.scheme) && self.targets.scheme == 'https')"
+                ),
+                "tls is for https",
+            )
+        )
+    )
+
+    stand_ins: ClassVar[Mapping[str, object]] = {"targets": {"urls": ["http://stand-in"]}, "metric": "up"}
 
     targets: ScrapeTargets = Field(description="Where the pages are.")
     metric: Annotated[
         str,
-        Text("must be the name of a Prometheus metric, [a-zA-Z_:][a-zA-Z0-9_:]*", pattern=METRIC_NAME, max_chars=1_024),
-    ] = Field(description="The metric on the pages, [a-zA-Z_:][a-zA-Z0-9_:]*.")
+        Text(
+            "must be the name of a metric alone, without blanks, braces and quotes: its labels go into match",
+            pattern=SERIES_NAME,
+        ),
+    ] = Field(
+        description="The metric on the pages, by the name its lines have: http_requests_total, "
+        "http_request_duration_seconds_count, or in UTF-8, as it is between quotes there: my.metric. Without blanks, "
+        "braces and quotes, at most 1024 characters. For histogram_quantile the name without _bucket."
+    )
     match: (
         Annotated[
             str,
@@ -55,6 +78,27 @@ class ScrapeSource(Strict):
         description="The largest page taken, in bytes after decompression, from 1024 to 1073741824. Default "
         "16777216 (16 MiB), about 100000 lines: an endless page must not take the memory.",
     )
+    auth: ScrapeAuth | None = Field(
+        default=None,
+        description="Credentials, sent to the targets and nowhere else. Default none.",
+    )
+    tls: Tls | None = Field(
+        default=None,
+        description="Only with https: how the targets are verified, and the certificate shown to them. Default: by "
+        "the system's certificate authorities and the host of the URL, which for pods is their address.",
+    )
+
+    def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
+        """TLS settings only where TLS is spoken."""
+        if self.tls is not None and not self.targets.encrypted and not unread & {"targets", "tls"}:
+            yield ("tls",), "must not be set for http: it is for https"
+
+    def hints(self) -> Iterator[tuple[Path, str]]:
+        """Yield the place and a message for each thing that is valid and weaker than it could be."""
+        if self.tls is not None and self.tls.insecure_skip_verify:
+            yield ("tls", "insecureSkipVerify"), "any certificate is believed: give caFile or caSecretRef instead"
+        if self.auth is not None and self.targets.plain:
+            yield ("auth",), "credentials are sent over http, where others can read them: use https"
 
 
 class StaticSeries(Strict):

@@ -8,9 +8,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from adapter.schema.ports import Port
-from adapter.schema.reference_model import SecretRef
-from adapter.schema.strict import FILE_ONLY, OBJECT_ONLY, Path, Strict, cel
-from adapter.schema.text import DNS_LABEL, QUALIFIED_NAME, FilePath, HostName, Text, selectable_name
+from adapter.schema.strict import Path, Strict, cel
+from adapter.schema.text import DNS_LABEL, QUALIFIED_NAME, Text, selectable_name
 from adapter.schema.urls import MAX_URL_CHARS, http_url_problem
 
 DEFAULT_PATH = "/metrics"
@@ -103,13 +102,6 @@ class ScrapeTargets(Strict):
                 "!has(self.urls) || !(has(self.port) || has(self.path) || has(self.scheme))",
                 "port, path and scheme are for selector and service: a URL says them itself",
             ),
-            (
-                (
-                    "has(self.urls) || (has(self.scheme) && self.scheme == 'https') || "
-                    "!(has(self.serverName) || has(self.caSecretRef))"
-                ),
-                "serverName and caSecretRef are for https",
-            ),
         )
     )
 
@@ -154,23 +146,16 @@ class ScrapeTargets(Strict):
     scheme: Literal["http", "https"] | None = Field(
         default=None, description="Only with selector and service: http or https. Default http."
     )
-    server_name: HostName | None = Field(
-        default=None,
-        description="Only with https: the name every target's certificate must have. Default: the host of the URL, "
-        "which for pods is their address; Kubernetes' own certificates mostly have no address in them.",
-    )
-    ca_file: FilePath | None = Field(
-        default=None,
-        description="Only with https: a PEM file with the certificate authorities to trust instead of the system's. "
-        "Default: the system's.",
-        json_schema_extra=FILE_ONLY,
-    )
-    ca_secret_ref: SecretRef | None = Field(
-        default=None,
-        description="Only with https: a Secret whose ca.crt holds the certificate authorities to trust instead of the "
-        "system's. Default: the system's.",
-        json_schema_extra=OBJECT_ONLY,
-    )
+
+    @property
+    def encrypted(self) -> bool:
+        """Some target is read over https."""
+        return self.scheme == "https" or any(url.lower().startswith("https:") for url in self.urls)
+
+    @property
+    def plain(self) -> bool:
+        """Some target is read over http."""
+        return any(url.lower().startswith("http:") for url in self.urls) if self.urls else self.scheme != "https"
 
     def relations(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
         """One kind of targets, with what it needs; each page is read once."""
@@ -184,7 +169,6 @@ class ScrapeTargets(Strict):
             yield from self._said_by_urls(unread)
         elif len(chosen) == 1 and self.port is None and "port" not in unread:
             yield ("port",), f"is required with {chosen[0]}"
-        yield from self._only_with_https(unread)
 
     def _said_by_urls(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
         for name, value in (("port", self.port), ("path", self.path), ("scheme", self.scheme)):
@@ -194,12 +178,3 @@ class ScrapeTargets(Strict):
         for index, url in enumerate(() if "urls" in unread else self.urls):
             if first.setdefault(url, index) != index:
                 yield ("urls", index), f"must not repeat urls[{first[url]}]: it would count twice"
-
-    def _only_with_https(self, unread: frozenset[str]) -> Iterator[tuple[Path, str]]:
-        encrypted = self.scheme == "https" or any(url.lower().startswith("https:") for url in self.urls)
-        if encrypted or unread & {"scheme", "urls"}:
-            return
-        names = {"serverName": self.server_name, "caFile": self.ca_file, "caSecretRef": self.ca_secret_ref}
-        for name, value in names.items():
-            if value is not None and name not in unread:
-                yield (name,), "must not be set for http: it is for https"

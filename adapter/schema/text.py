@@ -14,7 +14,7 @@ from adapter.schema.words import show, wrong
 
 DNS_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 DNS_SUBDOMAIN = rf"{DNS_LABEL}(\.{DNS_LABEL})*"
-METRIC_NAME = "[a-zA-Z_:][a-zA-Z0-9_:]*"
+SERIES_NAME = r"""[^\s{}"'\x00-\x1f\x7f]+"""
 _PROMETHEUS_LABEL = "[a-zA-Z_][a-zA-Z0-9_]*"
 QUALIFIED_NAME = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _LABEL_KEY = re.compile(rf"(?P<prefix>{DNS_LABEL}(\.{DNS_LABEL})*/)?{QUALIFIED_NAME}")

@@ -14,7 +14,7 @@ OURS = "spillway"
 
 SHOWN_CHARS = 80
 
-_CREDENTIALS_GO = "name its passwordFile or passwordEnv"
+_CREDENTIALS_GO = "passwordFile or passwordEnv"
 
 
 _DEMANDS: Mapping[str, str] = {
@@ -128,7 +128,12 @@ def _choice(expected: str) -> str:
 
 def _unknown_field(name: str, known: Collection[str], *, secret: bool) -> str:
     if secret and name.lower() in {"password", "pass", "token", "secret"}:
-        place = "put it into a Secret and name that in secretRef" if "secretRef" in known else _CREDENTIALS_GO
+        files = " or ".join(field for field in known if field.endswith(("TokenFile", "passwordFile", "passwordEnv")))
+        place = (
+            "put it into a Secret and name that in secretRef"
+            if "secretRef" in known
+            else f"name its {files or _CREDENTIALS_GO}"
+        )
         return f"unknown field: a password is never part of the configuration; {place}"
     plain = {field.lower(): field for field in known}
     close = difflib.get_close_matches(name.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.6)

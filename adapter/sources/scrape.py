@@ -38,6 +38,7 @@ _WITHIN_SERIES = frozenset({BOUND, "quantile"})
 """Labels that tell the lines of one histogram or summary apart; its _created has none of them."""
 
 _INLINE_BYTES = 256 * 1024  # larger pages are parsed in a thread: half a millisecond is what the loop may be held
+_INLINE_FIRST_BYTES = 32 * 1024  # names and labels become Python's once, which takes longer than the page
 _PAGE_SERIES = 100_000  # of the wanted names, before matchers: bounds what a page can make us keep
 
 
@@ -180,7 +181,8 @@ class ScrapeEndpoint:
         except NotAdmittedError:
             self._keys.forget()
             raise
-        if len(page.text) > _INLINE_BYTES or self._parsing.locked():
+        inline = _INLINE_BYTES if self._series else _INLINE_FIRST_BYTES
+        if len(page.text) > inline or self._parsing.locked():
             return await asyncio.to_thread(self._batches, page, now_ms)
         return self._batches(page, now_ms)
 
