@@ -183,12 +183,11 @@ def _window_problems(signal: Signal, interval_ms: int) -> Iterator[tuple[str, st
         least = duration_text(3 * interval_ms)
         yield "spec.signal.window", f"must be at least 3 × spec.interval ({least}), got {duration_text(window_ms)}"
     elif window_ms > MAX_SAMPLES * interval_ms:
-        most = duration_text(MAX_SAMPLES * interval_ms)
-        yield (
-            "spec.signal.window",
-            f"must be at most {MAX_SAMPLES} × spec.interval ({most}), got {duration_text(window_ms)}: "
-            "each sample of each series is kept",
+        most, got = duration_text(MAX_SAMPLES * interval_ms), duration_text(window_ms)
+        message = (
+            f"must be at most {MAX_SAMPLES} × spec.interval ({most}), got {got}: each sample of each series is kept"
         )
+        yield "spec.signal.window", message
 
 
 def _signal_problems(signal: Signal) -> Iterator[tuple[str, str]]:

@@ -142,7 +142,7 @@ def test_a_dual_stack_service_has_each_pod_once() -> None:
 
 def test_two_pods_with_one_address_are_one_page() -> None:
     """A pod that lingers has given its address away; what answers there is the newer one."""
-    later = {"containerStatuses": [{"state": {"running": {"startedAt": "2026-01-02T04:00:00Z"}}}]}
+    later: dict[str, Any] = {"containerStatuses": [{"state": {"running": {"startedAt": "2026-01-02T04:00:00Z"}}}]}
     found = from_pods([pod("old"), pod("new", **later)], NAMED, frozenset())
     assert [target.name for target in found.targets] == ["new (10.0.0.7:9090)"]
 
@@ -150,6 +150,6 @@ def test_two_pods_with_one_address_are_one_page() -> None:
 def test_a_sidecar_that_starts_again_makes_no_new_application() -> None:
     """A pod counts from when its oldest container started."""
     starts = ("2026-01-02T03:00:00Z", "2026-01-02T09:00:00Z")
-    again = {"containerStatuses": [{"state": {"running": {"startedAt": moment}}} for moment in starts]}
+    again: dict[str, Any] = {"containerStatuses": [{"state": {"running": {"startedAt": moment}}} for moment in starts]}
     (target,) = from_pods([pod("a", **again)], NAMED, frozenset()).targets
     assert target.started_ms == 1_767_322_800_000

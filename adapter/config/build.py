@@ -68,12 +68,14 @@ def hints(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
             if (by is None or name in by) and (place, name) not in told:
                 told.add((place, name))
                 yield from _label_hints(place, name, value, listed=by is not None)
-    if external.spec.source.redis is not None:
-        for path, message in external.spec.source.redis.hints():
-            yield (*_SOURCE, "redis", *path), message
-    if external.spec.source.scrape is not None:
-        for path, message in external.spec.source.scrape.hints():
-            yield (*_SOURCE, "scrape", *path), message
+    yield from _source_hints(external)
+
+
+def _source_hints(external: ExternalMetric) -> Iterator[tuple[Path, str]]:
+    sources = (("redis", external.spec.source.redis), ("scrape", external.spec.source.scrape))
+    for kind, source in sources:
+        for path, message in source.hints() if source is not None else ():
+            yield (*_SOURCE, kind, *path), message
 
 
 def _label_hints(place: Path, name: str, value: str, *, listed: bool) -> Iterator[tuple[Path, str]]:
