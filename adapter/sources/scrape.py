@@ -7,6 +7,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -37,6 +38,7 @@ _COUNTING = ("_total", "_bucket", "_count", "_sum")
 _WITHIN_SERIES = frozenset({BOUND, "quantile"})
 """Labels that tell the lines of one histogram or summary apart; its _created has none of them."""
 
+_PARSERS = ThreadPoolExecutor(2, thread_name_prefix="spillway-parse")  # its own: name look-ups hang, and fill the other
 _INLINE_BYTES = 256 * 1024  # larger pages are parsed in a thread: half a millisecond is what the loop may be held
 _INLINE_FIRST_BYTES = 32 * 1024  # names and labels become Python's once, which takes longer than the page
 _PAGE_SERIES = 100_000  # of the wanted names, before matchers: bounds what a page can make us keep
@@ -183,7 +185,7 @@ class ScrapeEndpoint:
             raise
         inline = _INLINE_BYTES if self._series else _INLINE_FIRST_BYTES
         if len(page.text) > inline or self._parsing.locked():
-            return await asyncio.to_thread(self._batches, page, now_ms)
+            return await asyncio.get_running_loop().run_in_executor(_PARSERS, self._batches, page, now_ms)
         return self._batches(page, now_ms)
 
     def failed(self, unknown: Unknown, now_ms: int) -> list[Batch]:
