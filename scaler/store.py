@@ -49,6 +49,7 @@ class Block:
         problems: Slot → why its newest read failed, while it does.
         held: Slot → (value, time_ms) of its newest good sample, while it has a problem.
         ended: Slot → when its series was first absent.
+        known: Hashes of the newest series that lost their slot: one that returns does not count from zero.
         failure: Why the newest read of the whole target failed, while it does.
         last_good_ms: When the target was last read well; None: never.
         departed: The target is gone, and stays while the window holds samples of it.
@@ -63,6 +64,7 @@ class Block:
     problems: dict[int, Unknown] = field(default_factory=dict)
     held: dict[int, tuple[float, int]] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
+    known: dict[int, None] = field(default_factory=dict)
     failure: Unknown | None = None
     last_good_ms: int | None = None
     departed: bool = False
@@ -230,7 +232,7 @@ class SeriesStore:
             groups[: block.groups.size] = block.groups
             for i, slot in new:
                 groups[slot] = table.group_of(batch.layout.series[i])
-                if table.spec.from_zero and i not in batch.problems:
+                if table.spec.from_zero and i not in batch.problems and hash(batch.layout.series[i]) not in block.known:
                     self.arena.set_newest(block.row, slot, 0.0)
             block.groups = groups
             table.version += 1
@@ -294,6 +296,8 @@ class SeriesStore:
             if oldest_ms is not None and ended_ms <= oldest_ms and labels is not None:
                 del block.index[labels], block.ended[slot]
                 block.labels[slot] = None
+                if table.spec.from_zero:
+                    _remember(block.known, hash(labels))
                 table.version += 1
         if len(table.group_index) > 2 * table.series() + 64:
             table.regroup()
@@ -304,6 +308,17 @@ _SMALL_STEP_MS = 5_000
 
 _FIRST_COLUMNS = 32
 """A ring begins with at most so many columns, and doubles: a long window costs memory as it fills, not before."""
+
+
+_MAX_KNOWN = 10_000
+"""Series of a target that are remembered after their slot was freed; the oldest is forgotten."""
+
+
+def _remember(known: dict[int, None], labels_hash: int) -> None:
+    known.pop(labels_hash, None)
+    known[labels_hash] = None
+    if len(known) > _MAX_KNOWN:
+        del known[next(iter(known))]
 
 
 def since(unknown: Unknown, before: Unknown | None, now_ms: int) -> Unknown:

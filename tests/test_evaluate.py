@@ -312,6 +312,19 @@ def test_an_adapter_that_restarts_does_not_count_from_zero() -> None:
     assert reasons(bench.at(5, batch(5, {queue("a"): 1e6}))) == {ALL: "TooFewSamples"}
 
 
+def test_a_series_that_returns_after_the_window_does_not_count_from_zero() -> None:
+    """A counter that was seen before and comes back with its old count has counted nothing new."""
+    bench = Bench(replace(ZERO, aggregate=SUM))
+    bench.at(5, batch(5, {queue("a"): 0.0, queue("b"): 1e6}))
+    for t in range(10, 205, 5):
+        bench.at(t, batch(t, {queue("a"): 0.0}))
+    assert [labels for labels in next(iter(bench.store.tables[REF].blocks.values())).labels if labels] == [queue("a")]
+    bench.at(205, batch(205, {queue("a"): 0.0, queue("b"): 1e6}))
+    assert milli(bench.at(210, batch(210, {queue("a"): 0.0, queue("b"): 1e6}))) == {ALL: 0}
+    bench.at(215, batch(215, {queue("a"): 0.0, queue("b"): 1e6, queue("c"): 6.0}))
+    assert milli(bench.at(220, batch(220, {queue("a"): 0.0, queue("b"): 1e6, queue("c"): 6.0})))[ALL] > 0
+
+
 def test_a_batch_that_is_not_newer_is_not_used() -> None:
     """A clock that went back, or a read that was overtaken, adds nothing."""
     bench = Bench(VALUE)
