@@ -108,6 +108,7 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         self._snapshot = EMPTY_SNAPSHOT
         self._inbox = _Work()
         self._ticking: Mapping[MetricRef, MetricRule] = {}  # what the store is laid out for; only the worker looks
+        self._broken: set[MetricRef] = set()  # what a bug of ours keeps from a value, and was logged; the worker's too
         self._deadlines = _Deadlines()
         self._wake = asyncio.Event()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="spillway-pipeline")
@@ -210,7 +211,9 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         if work.rules is not None:
             previous = self._adopt(work, previous, now_ms)
         broken = self._append(work.batches, now_ms)
-        snapshot = self._evaluate(previous, work.due - broken, now_ms)
+        due = work.due - broken
+        snapshot, failed = self._evaluate(previous, due, now_ms)
+        self._broken = (self._broken - due) | broken | failed
         if broken:
             snapshot = _with_errors(snapshot, broken, self._ticking, now_ms)
         self.store_bytes = self._store.arena.nbytes()
@@ -228,7 +231,8 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
             try:
                 self._store.append(batch)
             except Exception:
-                log.exception("bug in the store", extra={"metric": f"{batch.metric.namespace}/{batch.metric.name}"})
+                if batch.metric not in self._broken and batch.metric not in broken:
+                    log.exception("bug in the store", extra=_named(batch.metric))
                 broken.add(batch.metric)
                 self._store.drop(batch.metric)
                 rule = self._ticking.get(batch.metric)
@@ -236,20 +240,26 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
                     self._store.configure(batch.metric, table_spec(rule), now_ms)
         return broken
 
-    def _evaluate(self, previous: Snapshot, due: set[MetricRef], now_ms: int) -> Snapshot:
-        """Compute what is due; one metric that cannot be computed is unknown, and ends nothing else."""
+    def _evaluate(self, previous: Snapshot, due: set[MetricRef], now_ms: int) -> tuple[Snapshot, set[MetricRef]]:
+        """Compute what is due; one metric that cannot be computed is unknown, and ends nothing else.
+
+        Returns:
+            The snapshot, and the metrics that could not be computed.
+        """
         try:
-            return evaluate(self._store, self._ticking, previous, due, now_ms)
+            return evaluate(self._store, self._ticking, previous, due, now_ms), set()
         except Exception:
-            log.exception("bug in an evaluation")
-        snapshot = previous
+            log.debug("an evaluation failed; each metric by itself", exc_info=True)
+        snapshot, failed = previous, set[MetricRef]()
         for ref in due:
             try:
                 snapshot = evaluate(self._store, self._ticking, snapshot, {ref}, now_ms)
             except Exception:
-                log.exception("bug in the evaluation of a metric", extra={"metric": f"{ref.namespace}/{ref.name}"})
+                if ref not in self._broken:
+                    log.exception("bug in the evaluation of a metric", extra=_named(ref))
+                failed.add(ref)
                 snapshot = _with_errors(snapshot, {ref}, self._ticking, now_ms)
-        return snapshot
+        return snapshot, failed
 
     def _adopt(self, work: _Work, previous: Snapshot, now_ms: int) -> Snapshot:
         """Lay the store out for new rules; forget results that no longer mean what they did."""
@@ -283,6 +293,10 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
                 log.info("metric known", extra={"metric": name})
         else:
             log.warning("metric unknown", extra={"metric": name, "reason": now.reason.value, "detail": now.detail})
+
+
+def _named(ref: MetricRef) -> dict[str, str]:
+    return {"metric": f"{ref.namespace}/{ref.name}"}
 
 
 def _with_errors(

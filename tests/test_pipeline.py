@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 
 from adapter.pipeline import Pipeline
 from adapter.telemetry import Telemetry
-from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef, MetricResult, Reason, Unknown
+from scaler.model import EXTERNAL_METRICS_GROUP, Batch, MetricRef, MetricResult, Reason, Unknown
 from scaler.rules import Aggregate, MetricRule
 from tests.builders import REF, batch, failure, milli, queue
 from tests.waiting import until
@@ -96,6 +98,33 @@ def test_a_passed_deadline_is_evaluated_without_any_read(caplog: pytest.LogCaptu
         drive(scenario)
     messages = [r.message for r in caplog.records]
     assert messages == ["metric unknown"]
+
+
+def test_a_batch_that_cannot_be_taken_in_is_logged_once_and_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug of ours makes one metric unknown, says so once while it lasts, and again when it comes back."""
+
+    def broken(seconds: int) -> Batch:
+        good = batch(seconds, {queue("a"): 3})
+        return replace(good, values=np.zeros(7))
+
+    def is_at(total: int, result: MetricResult) -> bool:
+        return result.unknown is None and milli(result) == {(): total}
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        pipeline.configure({REF: RULE, OTHER: replace(RULE, ref=OTHER)})
+        for t in (10, 11, 12):
+            pipeline.submit([broken(t), replace(batch(t, {queue("a"): t}), metric=OTHER)])
+            await result(pipeline, partial(is_at, 1000 * t), OTHER)
+            trouble = (await result(pipeline, lambda r: r.unknown is not None)).unknown
+            assert trouble is not None
+            assert "internal error" in trouble.detail
+        pipeline.submit([batch(13, {queue("a"): 3})])
+        await result(pipeline, lambda r: r.unknown is None)
+        pipeline.submit([broken(14)])
+        await result(pipeline, lambda r: r.unknown is not None)
+
+    drive(scenario)
+    assert [r.message for r in caplog.records if r.levelno == logging.ERROR] == ["bug in the store"] * 2
 
 
 def test_a_metric_that_is_removed_goes_and_one_that_changes_starts_again() -> None:
