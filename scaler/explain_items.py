@@ -13,19 +13,14 @@ from typing import Any
 import numpy as np
 
 from scaler import kernels as k
-from scaler.evaluate import _coverage, _ends, _members
+from scaler.coverage import current_targets
 from scaler.histograms import Histograms, groups_of
+from scaler.items import FOLD
+from scaler.members import ends, members_of
 from scaler.model import F64, I32, I64, U8, Labels, Reason, Unknown
 from scaler.rules import TWO_SAMPLES, AggregateOp, MetricRule
 from scaler.store import Block, SeriesStore, Table
 
-_FOLD = {
-    AggregateOp.SUM: k.SUM,
-    AggregateOp.AVG: k.AVG,
-    AggregateOp.MIN: k.MIN,
-    AggregateOp.MAX: k.MAX,
-    AggregateOp.COUNT: k.COUNT_OF,
-}
 _SHOWN = 100
 """How many members and buckets of an item are shown."""
 
@@ -93,17 +88,17 @@ class Series:
 
 def series_of(store: SeriesStore, rule: MetricRule, table: Table, now_ms: int) -> Series:
     """Run the function over every series of a metric, as the last evaluation did."""
-    found = _coverage(table, rule, now_ms)
+    found = current_targets(table, rule, now_ms)
     counts = not isinstance(found, Unknown)
     targets = [(name, table.blocks[name]) for name in rule.targets if name in table.blocks]
     gone: list[tuple[str, Block]] = []
     if not isinstance(found, Unknown):
         targets, gone = found, [(name, block) for name, block in table.blocks.items() if block.departed]
-    members = _members(store, rule, targets, gone, now_ms)
+    members = members_of(store, rule, targets, gone, now_ms)
     read_ms = np.array([-1 if block.last_good_ms is None else block.last_good_ms for _, block in targets], np.int64)
     newest_ms = int(read_ms.max()) if len(targets) else -1
-    ends = [*_ends(read_ms, rule.interval_ms).tolist(), *(newest_ms for _ in gone)]
-    end_ms = {name: end for (name, _), end in zip(members.targets, ends, strict=True)}
+    window_ends = [*ends(read_ms, rule.interval_ms).tolist(), *(newest_ms for _ in gone)]
+    end_ms = {name: end for (name, _), end in zip(members.targets, window_ends, strict=True)}
     return Series(rule, table, members.targets, end_ms, members.value, members.state, members.groups, counts)
 
 
@@ -162,7 +157,7 @@ def _folded(
     """One item a group."""
     n = len(index)
     out, count, unknown = np.empty(n, np.float64), np.empty(n, np.int64), np.empty(n, np.int64)
-    k.fold(points.value, points.state, points.group, _FOLD[op], out, count, unknown)
+    k.fold(points.value, points.state, points.group, FOLD[op], out, count, unknown)
     for labels, g in index.items():
         mine = np.flatnonzero((points.group == g) & (points.state != k.GONE)) if labels in wanted else ()
         if not len(mine):

@@ -1,0 +1,53 @@
+"""Which targets count: those that are current, or why too few of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scaler.model import Reason, Unknown
+from scaler.rules import MetricRule
+from scaler.store import Block, Table
+
+_NAMED = 3
+"""How many unknown targets a detail names."""
+
+
+def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> list[tuple[str, Block]] | Unknown:
+    """Return the targets that count, or why too few of them do.
+
+    A target whose series are known by configuration counts even when it cannot be read: its series are then unknown
+    one by one.
+    """
+    if not rule.targets:
+        return Unknown(Reason.NO_DATA, rule.waiting or "there are no targets")
+    good: list[tuple[str, Block]] = []
+    bad: list[tuple[str, Unknown]] = []
+    for target in rule.targets:
+        block = table.blocks.get(target) if table is not None else None
+        if block is None:
+            bad.append((target, Unknown(Reason.NO_DATA, "not read yet")))
+        elif block.failure is None and block.problems:
+            good.append((target, block))
+        elif block.last_good_ms is None or block.last_good_ms + rule.max_age_ms < now_ms:
+            bad.append((target, block.failure or _stale(block)))
+        else:
+            good.append((target, block))
+    if sum(len(block.index) - len(block.ended) for _, block in good) > rule.max_series:
+        return Unknown(Reason.TOO_MANY_SERIES, f"more than {rule.max_series} series (spec.maxSeries)")
+    if not bad or len(good) >= max(rule.min_coverage * len(rule.targets), 1):
+        return good
+    _, first = bad[0]
+    if len(good) and rule.min_coverage < 1:
+        share = f"fewer targets are current than minCoverage {rule.min_coverage:g} asks for; "
+        return Unknown(Reason.LOW_COVERAGE, f"{share}{names([t for t, _ in bad])}: {first.detail}", first.since_ms)
+    return Unknown(first.reason, f"{names([t for t, _ in bad])}: {first.detail}", first.since_ms)
+
+
+def _stale(block: Block) -> Unknown:
+    return Unknown(Reason.STALE, "no read has ended", block.last_good_ms)
+
+
+def names(targets: Sequence[str]) -> str:
+    """Return the first few targets, for a sentence."""
+    more = " and others" if len(targets) > _NAMED else ""
+    return ", ".join(targets[:_NAMED]) + more
