@@ -5,13 +5,17 @@ ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY adapter adapter
-COPY scaler scaler
-# The environment has no pip: what runs installs nothing.
+COPY requirements requirements
+# The environment has no pip: what runs installs nothing. What it holds, and what builds it, is known by its hashes.
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/spillway && \
-    pip --python /opt/spillway/bin/python install --disable-pip-version-check -c constraints.txt .
+    pip --python /opt/spillway/bin/python install --require-hashes --only-binary :all: -r requirements/image.txt && \
+    pip install --require-hashes --only-binary :all: -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY adapter adapter
+COPY scaler scaler
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /dist . && \
+    pip --python /opt/spillway/bin/python install --no-deps --no-index /dist/*.whl
 COPY --chmod=755 docker-entrypoint.sh /opt/spillway/bin/entrypoint
 # The kernels, for a CPU that nearly every node of the architecture is at least as good as; `flags` is how Linux names what
 # it takes, for the entrypoint to look for. numba keys its cache by CPU and by the modules' folder: not from /src.

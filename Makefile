@@ -9,7 +9,7 @@ CHECKED_KERNEL_TESTS := tests/test_simulate_kernels.py
 KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_histogram.py tests/test_prometheus_corpus.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crd reference lock clean
+.PHONY: help run test check bench crd reference lock hashes sbom clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -53,11 +53,34 @@ reference: $(STAMP) ## Write the reference in docs/configuration.md anew from th
 crd: $(STAMP) ## Write manifests/crd anew from the schema
 	$(BIN)/python -m adapter.schema.crd > manifests/crd/externalmetrics.yaml
 
-lock: ## Write constraints.txt anew from what pyproject.toml allows
+lock: ## Write constraints.txt and requirements/ anew from what pyproject.toml allows (PYTHON: the image's)
 	$(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,demo,simulate,bench]'
 	$(VENV)/lock/bin/python -m pip freeze --exclude spillway > constraints.txt
 	rm -rf $(VENV)/lock
+	$(MAKE) hashes
+
+# Of every file of a release, so that one list serves both architectures.
+COMPILE := $(VENV)/hashes/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
+  --no-emit-options --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+hashes: ## Write requirements/ anew: what the image holds, with hashes (PYTHON: the image's)
+	$(PYTHON) -m venv $(VENV)/hashes
+	$(VENV)/hashes/bin/python -m pip install --quiet --disable-pip-version-check pip-tools
+	$(COMPILE) -c constraints.txt -o requirements/image.txt pyproject.toml
+	$(COMPILE) --only-build-deps --build-deps-for wheel -o requirements/build.txt pyproject.toml
+	rm -rf $(VENV)/hashes
+
+# Of an environment like the image's: it knows licences and who needs whom, which a list does not.
+sbom: ## Write dist/spillway.cdx.json: what the image holds, as CycloneDX (PYTHON: the image's)
+	$(PYTHON) -m venv $(VENV)/sbom
+	$(PYTHON) -m venv --without-pip $(VENV)/sbom/image
+	$(VENV)/sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7,<8'
+	$(VENV)/sbom/bin/python -m pip --python $(VENV)/sbom/image/bin/python install --quiet --disable-pip-version-check \
+	  --require-hashes --only-binary :all: -r requirements/image.txt
+	@mkdir -p dist
+	$(VENV)/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --validate \
+	  --output-reproducible --output-format JSON --output-file dist/spillway.cdx.json $(VENV)/sbom/image/bin/python
+	rm -rf $(VENV)/sbom
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

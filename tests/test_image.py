@@ -45,7 +45,7 @@ def test_what_the_dockerfile_promises() -> None:
     assert version
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert f"Programming Language :: Python :: {version[1]}" in project["classifiers"]
-    assert "--without-pip" in step("RUN", 0, "pip")
+    assert "--without-pip" in step("RUN", 0, "--without-pip")
     user, _, group = step("USER").partition(":")
     assert min(int(user), int(group)) >= 10_000
     assert step("ENTRYPOINT") == '["entrypoint"]'
