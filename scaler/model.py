@@ -112,9 +112,8 @@ class Batch:
     start_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalMetricValue:
-    """One item of an answer: known, current, finite, not negative.
+class ExternalMetricValue(NamedTuple):
+    """One item of an answer: known, current, finite, not negative. A tuple, because thousands are made a second.
 
     `timestamp_ms` is the time of the newest sample in it. From `valid_until_ms` on it is no longer current: then
     the oldest member's newest good sample is older than maxAge.
