@@ -21,6 +21,7 @@ from adapter.api.routes import Api
 from adapter.api.server import ApiServer
 from adapter.api.tls import CertificateError, ServingCertificate
 from adapter.auth.trust import Trust
+from adapter.budget import Budget
 from adapter.cluster import Cluster, access
 from adapter.collect import Collector
 from adapter.config.watch import Watch
@@ -78,7 +79,7 @@ async def serve(options: ServeOptions) -> None:
         if cluster is not None:
             health.more = cluster.checks
         async with asyncio.TaskGroup() as tasks:
-            collector = Collector(tasks, pipeline.submit, now_ms, telemetry)
+            collector = Collector(tasks, pipeline.submit, now_ms, telemetry, Budget(options.max_reads))
             complete = without_cluster if cluster is None else cluster.metrics
             definitions = Definitions(pipeline, collector, telemetry, complete, options.share)
             telemetry.watch(pipeline, collector)
@@ -99,7 +100,9 @@ async def serve(options: ServeOptions) -> None:
                 tasks.create_task(watch_loop(health, telemetry.lagged), name="loop watch"),
             ]
             async with AsyncExitStack() as ports:
-                server = await _open_ports(options, api, certificate.serving, pipeline, telemetry, readers, ports)
+                server = await _open_ports(
+                    options, api, certificate.serving, pipeline, collector, telemetry, readers, ports
+                )
                 await _compile(health)
                 definitions.take(loaded)
                 health.configured = cluster is None
@@ -183,6 +186,7 @@ async def _open_ports(
     api: Api,
     certificate: ServingCertificate,
     pipeline: Pipeline,
+    collector: Collector,
     telemetry: Telemetry,
     readers: Readers,
     stack: AsyncExitStack,
@@ -193,7 +197,9 @@ async def _open_ports(
         return sorted(pipeline.rules)
 
     metrics = serving(metrics_app(telemetry.registry), options.metrics_bind_address, options.metrics_port)
-    explained = explain_app(pipeline.explain, metrics_known, pipeline.values, lambda ref: readers.of(ref, now_ms()))
+    explained = explain_app(
+        pipeline.explain, metrics_known, pipeline.values, lambda ref: readers.of(ref, now_ms()), collector.explain
+    )
     explain = serving(explained, LOOPBACK, options.explain_port)
     secure = ApiServer(
         api.respond, host=options.bind_address, port=options.secure_port, ssl_context=certificate.context

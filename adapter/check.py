@@ -68,7 +68,7 @@ async def probe(metrics: Sequence[Metric]) -> Snapshot:
         endpoint = spec.open()
         async with limit:
             try:
-                return (await read_once(spec, endpoint, now_ms))[0]
+                return (await read_once(spec, endpoint, now_ms)).batches
             finally:
                 await endpoint.close()
 

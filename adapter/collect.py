@@ -1,4 +1,4 @@
-"""Schedules: one task, one deadline and one exception barrier an endpoint; phased, with backoff.
+"""Collection: one task, one deadline, one breaker and one exception barrier an endpoint, within a common budget.
 
 Reads happen on their own clock and at the same wall-clock moments on every replica, so that replicas answer alike.
 """
@@ -6,26 +6,24 @@ Reads happen on their own clock and at the same wall-clock moments on every repl
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
-from typing import Protocol, TypeVar
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from adapter.breaker import Breaker, Rhythm
+from adapter.budget import Budget, NoTurnError
 from adapter.sources import Endpoint, EndpointSpec, SourceFailureError
-from scaler.model import Batch, Reason, Unknown
+from scaler.model import Batch, MetricRef, Reason, Unknown
 
 log = logging.getLogger(__name__)
 
 Spec = TypeVar("Spec")
 
-_FIRST_WITHIN_MS = 1_000
-"""The first reads are spread over this time, or an interval if that is shorter: a start must not be a stampede."""
-
-_PATIENCE = 3
-"""After so many failed reads in a row, reads are skipped."""
-
-_BACKOFF_CAP_MS = 30_000
+_SHOWN = 20
+"""Endpoints of a metric that explain lists."""
 
 
 class CollectTelemetry(Protocol):
@@ -42,32 +40,6 @@ def plan(current: Collection[Spec], wanted: Collection[Spec]) -> tuple[list[Spec
     return [s for s in wanted if s not in have], [s for s in current if s not in want]
 
 
-def phase_ms(name: str, interval_ms: int) -> int:
-    """Return when within each interval of wall-clock time an endpoint is read; the same on every replica."""
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % interval_ms
-
-
-def first_delay_ms(phase: int, interval_ms: int) -> int:
-    """Return how long to wait before the first read: briefly, spread by phase."""
-    return phase * min(interval_ms, _FIRST_WITHIN_MS) // interval_ms
-
-
-def next_read_ms(read_ms: int, phase: int, interval_ms: int, failures: int) -> int:
-    """Return when to read next: on the phase, not sooner than half an interval, later the longer it has failed."""
-    wait_ms = max(interval_ms // 2, backoff_ms(failures, interval_ms) - interval_ms // 2)
-    earliest_ms = read_ms + wait_ms
-    return earliest_ms + (phase - earliest_ms) % interval_ms
-
-
-def backoff_ms(failures: int, interval_ms: int) -> int:
-    """Return the time between reads after so many failures in a row: doubling, up to 30 s or the interval."""
-    if failures < _PATIENCE:
-        return interval_ms
-    cap_ms = max(interval_ms, min(8 * interval_ms, _BACKOFF_CAP_MS))
-    return int(min(interval_ms << min(failures - _PATIENCE + 1, 8), cap_ms))
-
-
 class Collector:
     """The tasks that read. `tasks` is their parent: it outlives them."""
 
@@ -77,28 +49,62 @@ class Collector:
         submit: Callable[[Iterable[Batch]], None],
         now_ms: Callable[[], int],
         telemetry: CollectTelemetry,
+        budget: Budget | None = None,
     ) -> None:
         self._parent = tasks
         self._submit = submit
         self._now_ms = now_ms
         self._telemetry = telemetry
         self._tasks: dict[EndpointSpec, asyncio.Task[None]] = {}
-        self.failing: dict[EndpointSpec, Unknown] = {}
-        """The endpoints whose last read failed as a whole."""
+        self._max_age_ms: Mapping[MetricRef, int] = {}
+        self._breakers: dict[EndpointSpec, Breaker] = {}
+        self._opened: Counter[str] = Counter()
+        self.budget = budget or Budget()
 
     @property
     def specs(self) -> Collection[EndpointSpec]:
         """The endpoints being read, as a copy: telemetry asks from another thread."""
         return list(self._tasks)
 
-    def apply(self, wanted: Collection[EndpointSpec]) -> None:
-        """Read exactly these endpoints. Those that stay are not disturbed."""
+    @property
+    def breakers(self) -> Mapping[EndpointSpec, Breaker]:
+        """The state of each endpoint, as a copy."""
+        return self._breakers.copy()
+
+    @property
+    def opened(self) -> Mapping[str, int]:
+        """How often breakers have opened, by type of source; those of endpoints that are gone too."""
+        return self._opened.copy()
+
+    def apply(
+        self, wanted: Collection[EndpointSpec], max_age_ms: Mapping[MetricRef, int] = MappingProxyType({})
+    ) -> None:
+        """Read exactly these endpoints. Those that stay are not disturbed.
+
+        Args:
+            wanted: The endpoints.
+            max_age_ms: How old a good read may be and still count, by metric; 0 for those that are not in it.
+        """
+        self._max_age_ms = max_age_ms
         starting, stopping = plan(self._tasks, wanted)
         for spec in stopping:
             self._tasks.pop(spec).cancel()
-            self.failing.pop(spec, None)
+            self._breakers.pop(spec, None)
         for spec in starting:
             self._tasks[spec] = self._parent.create_task(self._poll(spec), name=f"collect {spec.name}")
+
+    def explain(self, ref: MetricRef) -> dict[str, Any]:
+        """Return the endpoints that a metric is read from, those in trouble first, as many as a person reads."""
+        own = [(spec, breaker) for spec, breaker in self._breakers.items() if ref in spec.metrics]
+        own.sort(key=lambda pair: (not pair[1].failures, pair[0].name))
+        return {
+            "endpoints": [
+                {"endpoint": spec.name, "source": spec.type, "intervalMs": spec.interval_ms} | breaker.as_json()
+                for spec, breaker in own[:_SHOWN]
+            ],
+            "endpointsInAll": len(own),
+            "endpointsByState": Counter(breaker.state.value for _, breaker in own),
+        }
 
     async def stop(self) -> None:
         """Stop all reading and wait for it."""
@@ -108,51 +114,88 @@ class Collector:
 
     async def _poll(self, spec: EndpointSpec) -> None:
         """Read one endpoint for ever."""
-        phase = phase_ms(spec.name, spec.interval_ms)
+        began_ms = self._now_ms()
+        breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms)
         endpoint = spec.open()
-        failures = 0
         try:
-            await asyncio.sleep(first_delay_ms(phase, spec.interval_ms) / 1000)
+            await asyncio.sleep(breaker.wait_ms(began_ms, began_ms) / 1000)
             while True:
-                read_ms = self._now_ms()
-                unknown = await self._read(spec, endpoint, read_ms)
-                failures = failures + 1 if unknown is not None else 0
-                self._note(spec, unknown)
-                due_ms = next_read_ms(read_ms, phase, spec.interval_ms, failures)
-                await asyncio.sleep(max(0, due_ms - self._now_ms()) / 1000)
+                breaker = self._breakers[spec] = breaker.began(self._now_ms())
+                outcome = await self._read(spec, endpoint, failing=bool(breaker.failures))
+                before, breaker = breaker, self._after(spec, breaker, outcome)
+                self._breakers[spec] = breaker
+                self._note(spec, before, breaker)
+                await asyncio.sleep(breaker.wait_ms(outcome.read_ms, self._now_ms()) / 1000)
         finally:
             await endpoint.close()
 
-    async def _read(self, spec: EndpointSpec, endpoint: Endpoint, read_ms: int) -> Unknown | None:
-        """Read once and hand on what it brought. Return why it failed as a whole, if it did."""
+    async def _read(self, spec: EndpointSpec, endpoint: Endpoint, *, failing: bool) -> Outcome:
+        """Read once, when it is our turn, and hand on what it brought."""
         started = time.perf_counter()
-        batches, unknown = await read_once(spec, endpoint, read_ms)
-        self._submit(batches)
-        outcome = "ok" if unknown is None else unknown.reason.value
-        samples = sum(len(batch.layout) - len(batch.problems) for batch in batches)
-        self._telemetry.collected(spec.type, outcome, time.perf_counter() - started, samples)
-        return unknown
+        deadline = asyncio.get_running_loop().time() + spec.timeout_ms / 1000
+        try:
+            async with self.budget.turn(spec.namespace, spec.host, failing=failing, deadline=deadline):
+                outcome = await read_once(spec, endpoint, self._now_ms(), deadline)
+        except NoTurnError as late:
+            read_ms, unknown = self._now_ms(), Unknown(Reason.SOURCE_ERROR, str(late))
+            outcome = Outcome(endpoint.failed(unknown, read_ms), read_ms, unknown)
+        self._submit(outcome.batches)
+        told = "ok" if outcome.unknown is None else outcome.unknown.reason.value
+        samples = sum(len(batch.layout) - len(batch.problems) for batch in outcome.batches)
+        self._telemetry.collected(spec.type, told, time.perf_counter() - started, samples)
+        return outcome
 
-    def _note(self, spec: EndpointSpec, unknown: Unknown | None) -> None:
+    def _after(self, spec: EndpointSpec, breaker: Breaker, outcome: Outcome) -> Breaker:
+        """Return what a read makes of the breaker."""
+        now_ms = self._now_ms()
+        if outcome.unknown is None:
+            return breaker.succeeded(outcome.read_ms, now_ms)
+        max_age_ms = max((self._max_age_ms.get(ref, 0) for ref in spec.metrics), default=0)
+        after = breaker.failed(outcome.unknown, outcome.read_ms, now_ms, max_age_ms, outcome.asked_ms)
+        self._opened[spec.type] += after.opened - breaker.opened
+        return after
+
+    def _note(self, spec: EndpointSpec, before: Breaker, after: Breaker) -> None:
         """Log a change of state, and only that."""
-        before = self.failing.get(spec)
-        if unknown is None:
-            if before is not None:
-                del self.failing[spec]
-                log.info("source recovered", extra={"source": spec.type, "endpoint": spec.name})
-        elif before != unknown:
-            self.failing[spec] = unknown
-            fields = {"source": spec.type, "endpoint": spec.name, "reason": unknown.reason.value}
-            log.warning("source failing", extra={**fields, "detail": unknown.detail})
+        fields = {"source": spec.type, "endpoint": spec.name}
+        if after.failure is None:
+            if before.failure is not None:
+                log.info("source recovered", extra=fields)
+        elif before.failure != after.failure:
+            told = {"reason": after.failure.reason.value, "detail": after.failure.detail}
+            log.warning("source failing", extra=fields | told)
 
 
-async def read_once(spec: EndpointSpec, endpoint: Endpoint, read_ms: int) -> tuple[list[Batch], Unknown | None]:
-    """Read an endpoint under its deadline. Whatever goes wrong becomes an Unknown, never an exception."""
+class Outcome(NamedTuple):
+    """What one read came to.
+
+    Args:
+        batches: What to hand on.
+        read_ms: When it began.
+        unknown: Why it failed as a whole, if it did.
+        asked_ms: For how long the source then asked to be left alone; 0: it gave no time; None: it did not ask.
+    """
+
+    batches: list[Batch]
+    read_ms: int
+    unknown: Unknown | None = None
+    asked_ms: int | None = None
+
+
+async def read_once(spec: EndpointSpec, endpoint: Endpoint, read_ms: int, deadline: float | None = None) -> Outcome:
+    """Read an endpoint under its deadline. Whatever goes wrong becomes an Unknown, never an exception.
+
+    Args:
+        deadline: In the loop's time; None: its timeout from now on.
+    """
+    asked_ms = None
+    if deadline is None:
+        deadline = asyncio.get_running_loop().time() + spec.timeout_ms / 1000
     try:
-        async with asyncio.timeout(spec.timeout_ms / 1000):
-            return await endpoint.collect(read_ms), None
+        async with asyncio.timeout_at(deadline):
+            return Outcome(await endpoint.collect(read_ms), read_ms)
     except SourceFailureError as failure:
-        unknown = failure.unknown
+        unknown, asked_ms = failure.unknown, failure.retry_after_ms
     except TimeoutError:
         unknown = Unknown(Reason.SOURCE_ERROR, "timeout")
     except OSError as error:
@@ -166,4 +209,4 @@ async def read_once(spec: EndpointSpec, endpoint: Endpoint, read_ms: int) -> tup
         # The one barrier: a bug in one source must not end the others.
         log.exception("bug in a source", extra={"source": spec.type, "endpoint": spec.name})
         unknown = Unknown(Reason.SOURCE_ERROR, f"internal error: {type(error).__name__}")
-    return endpoint.failed(unknown, read_ms), unknown
+    return Outcome(endpoint.failed(unknown, read_ms), read_ms, unknown, asked_ms)

@@ -54,6 +54,7 @@ class ServeOptions:
     reach_allow: tuple[IPNetwork, ...]
     share: tuple[tuple[str, str], ...]
     max_metrics_per_namespace: int
+    max_reads: int
     authentication_token_webhook_cache_ttl_s: float
     authorization_webhook_cache_authorized_ttl_s: float
     authorization_webhook_cache_unauthorized_ttl_s: float
@@ -193,6 +194,7 @@ SERVE_FLAGS = (
     Flag("reach-allow", _network, "CIDR", "with --strict-reach: what every namespace may reach too; repeat for more"),
     Flag("share", _share, "FROM=TO", "let metrics of FROM that name TO in shareWith be read in TO; repeat for more"),
     Flag("max-metrics-per-namespace", _count, "N", "most ExternalMetric objects served of a namespace (default 1000)"),
+    Flag("max-reads", _count, "N", "most reads of sources under way at once; a namespace a quarter (default 1024)"),
     Flag("authentication-token-webhook-cache-ttl", _seconds, "DURATION", "a token's holder is known for (default 10s)"),
     Flag("authorization-webhook-cache-authorized-ttl", _seconds, "DURATION", "a permission counts for (default 10s)"),
     Flag("authorization-webhook-cache-unauthorized-ttl", _seconds, "DURATION", "a refusal counts for (default 10s)"),
@@ -220,6 +222,7 @@ _DEFAULTS: Mapping[str, object] = {
     "reach_allow": (),
     "share": (),
     "max_metrics_per_namespace": 1000,
+    "max_reads": 1024,
     "authentication_token_webhook_cache_ttl_s": 10.0,
     "authorization_webhook_cache_authorized_ttl_s": 10.0,
     "authorization_webhook_cache_unauthorized_ttl_s": 10.0,

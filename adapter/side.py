@@ -16,6 +16,7 @@ from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
 Explain = Callable[[MetricRef], Awaitable[dict[str, Any] | None]]
 Values = Callable[[MetricRef], dict[str, Any] | None]
 Readers = Callable[[MetricRef], list[dict[str, Any]]]
+Endpoints = Callable[[MetricRef], dict[str, Any]]
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -33,7 +34,7 @@ def metrics_app(registry: CollectorRegistry) -> web.Application:
 
 
 def explain_app(
-    explain: Explain, names: Callable[[], list[MetricRef]], values: Values, readers: Readers
+    explain: Explain, names: Callable[[], list[MetricRef]], values: Values, readers: Readers, endpoints: Endpoints
 ) -> web.Application:
     """Return the application behind the explain port, all JSON.
 
@@ -42,6 +43,7 @@ def explain_app(
         names: The metrics there are: `/explain`.
         values: Every item of a metric, and nothing else: `/explain/{namespace}/{metric}/values`.
         readers: Who read a metric last; part of its explanation.
+        endpoints: What a metric is read from, and the states of those breakers; likewise.
     """
 
     @web.middleware
@@ -61,7 +63,7 @@ def explain_app(
         found = await explain(ref)
         if found is None:
             raise _no_metric(ref)
-        return await _json(found | {"readers": readers(ref)})
+        return await _json(found | {"readers": readers(ref)} | endpoints(ref))
 
     async def all_values(request: web.Request) -> web.Response:
         ref = _ref(request)

@@ -21,6 +21,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from adapter.breaker import Breaker, State
+from adapter.budget import SHARES, Budget
 from adapter.sources import EndpointSpec
 from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Unknown, UnknownItem
 from scaler.rules import MetricRule
@@ -74,8 +76,18 @@ class Collecting(Protocol):
         ...
 
     @property
-    def failing(self) -> dict[EndpointSpec, Unknown]:
-        """Those whose last read failed as a whole."""
+    def breakers(self) -> Mapping[EndpointSpec, Breaker]:
+        """The state of each, as a copy."""
+        ...
+
+    @property
+    def opened(self) -> Mapping[str, int]:
+        """How often breakers have opened, by type of source."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """The turns of reads."""
         ...
 
 
@@ -228,14 +240,8 @@ class _WhenAsked(Collector):
         )
         for (ref, outcome), count in reads.items():
             total.add_metric([ref.namespace, ref.name, outcome], count)
-        states = GaugeMetricFamily(
-            "spillway_source_endpoints", "Endpoints being read, by source type and state.", labels=["source", "state"]
-        )
-        failing = set(self._collector.failing.copy())
-        counts = Tally((spec.type, "failing" if spec in failing else "ok") for spec in self._collector.specs)
-        for (source, state), count in sorted(counts.items()):
-            states.add_metric([source, state], count)
-        yield from (age, unknown, total, states)
+        yield from (age, unknown, total)
+        yield from _endpoints(self._collector)
         yield CounterMetricFamily(
             "spillway_batches_rejected",
             "Reads that were not newer than the last: a clock set back.",
@@ -244,3 +250,49 @@ class _WhenAsked(Collector):
         yield GaugeMetricFamily("spillway_metrics", "Metrics defined.", value=len(snapshot.results))
         yield GaugeMetricFamily("spillway_store_bytes", "Memory of the sample store.", value=self._pipeline.store_bytes)
         yield GaugeMetricFamily("spillway_store_series", "Series in the store.", value=self._pipeline.store_series)
+
+
+def _endpoints(collector: Collecting) -> Iterator[Metric]:
+    """Return the families about endpoints and their breakers, by source type."""
+    states = GaugeMetricFamily(
+        "spillway_source_endpoints",
+        "Endpoints by source type and state of their breaker: closed, open, half-open.",
+        labels=["source", "state"],
+    )
+    failing = GaugeMetricFamily(
+        "spillway_source_endpoints_failing",
+        "Endpoints whose last read failed as a whole, whatever their breaker's state.",
+        labels=["source"],
+    )
+    in_a_row = GaugeMetricFamily(
+        "spillway_source_consecutive_failures",
+        "Failed reads in a row of the endpoint that has the most of them.",
+        labels=["source"],
+    )
+    opened = CounterMetricFamily(
+        "spillway_source_breaker_opened", "How often breakers have opened, by source type.", labels=["source"]
+    )
+    waiting = CounterMetricFamily(
+        "spillway_source_reads_refused",
+        "Reads that got no turn before their deadline, by what they waited for.",
+        labels=["bound"],
+    )
+    breakers = collector.breakers
+    for source in sorted({spec.type for spec in breakers}):
+        own = [breaker for spec, breaker in breakers.items() if spec.type == source]
+        counts = Tally(breaker.state for breaker in own)
+        for state in State:
+            states.add_metric([source, state.value], counts[state])
+        failing.add_metric([source], sum(breaker.failures > 0 for breaker in own))
+        in_a_row.add_metric([source], max(breaker.failures for breaker in own))
+    for source, count in sorted(collector.opened.items()):
+        opened.add_metric([source], count)
+    budget = collector.budget
+    for bound in SHARES:
+        waiting.add_metric([bound], budget.refused[bound])
+    yield from (states, failing, in_a_row, opened, waiting)
+    yield GaugeMetricFamily("spillway_source_reads_under_way", "Reads under way.", value=budget.reading)
+    yield GaugeMetricFamily("spillway_source_reads_waiting", "Reads that wait for their turn.", value=budget.waiting)
+    yield GaugeMetricFamily(
+        "spillway_source_reads_limit", "Most reads under way at once (--max-reads).", value=budget.max_reads
+    )

@@ -61,8 +61,7 @@ class Reader:
     async def batches(self) -> list[Batch]:
         """Read once, under the spec's deadline."""
         self.now_ms += 1
-        batches, _ = await read_once(self.spec, self.endpoint, self.now_ms)
-        return batches
+        return (await read_once(self.spec, self.endpoint, self.now_ms)).batches
 
     async def failure(self) -> Unknown | None:
         """Read once and return why it cannot be said which series the first metric has, if so."""

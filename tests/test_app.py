@@ -87,8 +87,8 @@ def test_a_thousand_queues_and_two_hundred_targets_are_each_right(
         total = until_sync(lambda: close_to(adapter, "requests", expected), 60)
         assert total == pytest.approx(expected, rel=0.02)
         own = adapter.metrics()
-        assert own['spillway_source_endpoints{source="redis",state="ok"}'] == 1
-        assert own['spillway_source_endpoints{source="scrape",state="ok"}'] == 200
+        assert own['spillway_source_endpoints{source="redis",state="closed"}'] == 1
+        assert own['spillway_source_endpoints{source="scrape",state="closed"}'] == 200
         assert own["spillway_metrics"] == 22
 
 

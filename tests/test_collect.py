@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from adapter.collect import Collector, backoff_ms, first_delay_ms, next_read_ms, phase_ms, plan, read_once
+from adapter.collect import Collector, plan, read_once
 from adapter.sources import SourceFailureError
 from scaler.model import Batch, MetricRef, Reason, Unknown
 from tests.builders import REF, batch, failure, queue
@@ -42,6 +40,8 @@ class Spec:
     name: str
     act: Callable[[], list[Batch]] = field(compare=False)
     opened: list[Scripted] = field(default_factory=list, compare=False)
+    namespace: str = "shop"
+    host: str = "somewhere"
     interval_ms: int = 20
     timeout_ms: int = 1000
     metrics: frozenset[MetricRef] = frozenset({REF})
@@ -59,32 +59,6 @@ class Told:
 
     def collected(self, source: str, outcome: str, seconds: float, samples: int) -> None:
         self.outcomes.append(outcome)
-
-
-@given(
-    interval_ms=st.integers(1000, 60_000), read_ms=st.integers(0, 10**12), failures=st.integers(0, 40), name=st.text()
-)
-def test_reads_stay_on_the_phase_and_never_bunch(interval_ms: int, read_ms: int, failures: int, name: str) -> None:
-    """Every read falls on its phase, at least half an interval after the last, at most the backoff's cap later."""
-    phase = phase_ms(name, interval_ms)
-    due_ms = next_read_ms(read_ms, phase, interval_ms, failures)
-    assert due_ms % interval_ms == phase
-    assert due_ms - read_ms >= interval_ms // 2
-    assert due_ms - read_ms <= max(interval_ms, backoff_ms(failures, interval_ms)) + interval_ms
-    assert 0 <= first_delay_ms(phase, interval_ms) <= 1000
-
-
-def test_a_healthy_endpoint_is_read_once_an_interval() -> None:
-    """A read that began on its phase is followed by one exactly an interval later, however long it took."""
-    assert next_read_ms(10_300, 300, 1_000, 0) == 11_300
-    assert next_read_ms(11_300, 300, 1_000, 2) == 12_300
-
-
-def test_failures_back_off_up_to_a_cap_and_no_further() -> None:
-    """The third failure in a row begins to skip reads; 1 s is never stretched past 8 s, nothing past 30 s."""
-    assert [backoff_ms(n, 1_000) for n in range(9)] == [1_000] * 3 + [2_000, 4_000, 8_000, 8_000, 8_000, 8_000]
-    assert backoff_ms(30, 15_000) == 30_000
-    assert backoff_ms(30, 60_000) == 60_000
 
 
 def test_plan_opens_what_is_new_and_closes_what_is_gone() -> None:
@@ -111,9 +85,9 @@ def raising(error: BaseException) -> Callable[[], list[Batch]]:
 def test_whatever_a_source_raises_becomes_an_unknown(error: Exception, expected: Unknown) -> None:
     """Known failures, OS errors and plain bugs end in the batches of a failed read, and a bug's text is not shown."""
     spec = Spec("x", raising(error))
-    batches, unknown = asyncio.run(read_once(spec, spec.open(), 5_000))
-    assert unknown == expected
-    assert [b.failure for b in batches] == [expected]
+    outcome = asyncio.run(read_once(spec, spec.open(), 5_000))
+    assert outcome.unknown == expected
+    assert [b.failure for b in outcome.batches] == [expected]
 
 
 def test_a_read_past_its_deadline_is_a_timeout() -> None:
@@ -125,8 +99,8 @@ def test_a_read_past_its_deadline_is_a_timeout() -> None:
             return []
 
     spec = Spec("x", list, timeout_ms=10)
-    _, unknown = asyncio.run(read_once(spec, Hangs(list), 5_000))
-    assert unknown == Unknown(Reason.SOURCE_ERROR, "timeout")
+    outcome = asyncio.run(read_once(spec, Hangs(list), 5_000))
+    assert outcome.unknown == Unknown(Reason.SOURCE_ERROR, "timeout")
 
 
 def test_endpoints_are_read_closed_and_logged_once_a_change_of_state(caplog: pytest.LogCaptureFixture) -> None:
@@ -151,9 +125,11 @@ def test_endpoints_are_read_closed_and_logged_once_a_change_of_state(caplog: pyt
             good, bad = Spec("good", lambda: [batch(1, {queue("b"): 2})]), Spec("bad", flaky)
             collector.apply([good, bad])
             await until(lambda: told.outcomes.count("SourceError") >= 3)
-            assert collector.failing == {bad: Unknown(Reason.SOURCE_ERROR, "connection refused")}
+            found = collector.breakers
+            assert found[bad].failure == Unknown(Reason.SOURCE_ERROR, "connection refused")
+            assert found[good].failure is None
             broken[0] = False
-            await until(lambda: not collector.failing)
+            await until(lambda: collector.breakers[bad].failures == 0)
             collector.apply([good])
             await until(lambda: bad.opened[0].closed)
             await collector.stop()

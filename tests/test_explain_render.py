@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adapter.breaker import Breaker, Rhythm
 from adapter.explain.arithmetic import Replicas, arithmetic
 from adapter.explain.hpa_object import hpa_of
 from adapter.explain.render import text_of
@@ -122,6 +123,23 @@ def test_a_failure_past_max_age() -> None:
     case = backlog(Aggregate())
     case.read(5, DOWN)
     golden("unknown", case.document(90, readers=READERS))
+
+
+def test_endpoints_in_trouble() -> None:
+    """What fails says how often it has, why, and when it is read next; what is well takes no room."""
+    noon_ms = NOON_S * 1_000
+    down = Breaker.new(Rhythm(1_000, 0), noon_ms)
+    for after_ms in (5_000, 6_000, 7_000):
+        down = down.began(noon_ms + after_ms).failed(DOWN, noon_ms + after_ms, noon_ms + after_ms, 0)
+    busy = Breaker.new(Rhythm(1_000, 0), noon_ms).began(noon_ms)
+    busy = busy.failed(Unknown(Reason.SOURCE_ERROR, "HTTP 429"), noon_ms, noon_ms, 0, 60_000)
+    fine = Breaker.new(Rhythm(1_000, 0), noon_ms).began(noon_ms).succeeded(noon_ms, noon_ms)
+    states = (("redis.shop:6379/0", down), ("http://10.0.0.7/busy", busy), ("http://10.0.0.7/fine", fine))
+    case = backlog(Aggregate())
+    case.read(5, DOWN)
+    found = [{"endpoint": name, "source": "x", "intervalMs": 1_000} | state.as_json() for name, state in states]
+    by_state = {"open": 7, "closed": 1}
+    golden("endpoints", case.document(8, endpoints=found, endpointsInAll=8, endpointsByState=by_state))
 
 
 def test_a_rate_with_a_reset() -> None:

@@ -64,7 +64,7 @@ async def reading(paths: Sequence[Path], names: Sequence[Name]) -> AsyncIterator
         running = tasks.create_task(pipeline.run(), name="pipeline")
         collector = Collector(tasks, pipeline.submit, now_ms, _Nobody())
         pipeline.configure({metric.rule.ref: metric.rule for metric in metrics})
-        collector.apply(endpoints(metrics))
+        collector.apply(endpoints(metrics), {metric.rule.ref: metric.rule.max_age_ms for metric in metrics})
 
         async def values(name: Name) -> Mapping[str, Any]:
             found = pipeline.values(_ref(name))

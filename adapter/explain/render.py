@@ -37,6 +37,7 @@ def render(document: Json) -> RenderableType:
         ("Value", _items(document)),
         ("How", _how(document)),
         (f"Reads, every {document['rule']['interval']}", _targets(document)),
+        ("Endpoints in trouble", _endpoints(document)),
         ("Served to", _readers(document)),
         (hpa and f"HPA {hpa['namespace']}/{hpa['name']} of {hpa['target']}", hpa_lines(hpa) if hpa else iter(())),
     ):
@@ -220,6 +221,28 @@ def _target(document: Json, target: Json) -> Lines:
         yield (f"  {labels(series['labels'])}  FAILING{began}: {why(series['problem'])}{stands}", BAD)
     if len(_failing(target)) > _MEMBERS:
         yield (f"  … and {target['seriesFailing'] - _MEMBERS} more that fail", DIM)
+
+
+def _endpoints(document: Json) -> Lines:
+    """Yield the breakers of the endpoints that fail: how often they failed, and when they are read next."""
+    troubled = [each for each in document.get("endpoints") or () if each["failure"]]
+    for each in troubled[:_TARGETS]:
+        yield from _endpoint(each, document["now"])
+    if document.get("endpointsInAll", 0) > len(document.get("endpoints") or ()) or len(troubled) > _TARGETS:
+        states = ", ".join(f"{n} {state}" for state, n in sorted(document["endpointsByState"].items()))
+        yield (f"of all {document['endpointsInAll']}: {states}", DIM)
+
+
+def _endpoint(endpoint: Json, now_ms: int) -> Lines:
+    failed = count(endpoint["consecutiveFailures"], "failed read", "failed reads")
+    since = clock(endpoint["failure"]["sinceMs"], now_ms)
+    yield (f"{endpoint['endpoint']}  {endpoint['state']}: {failed} since {since}, {why(endpoint['failure'])}", BAD)
+    asked = endpoint["askedUntilMs"]
+    wish = "" if asked is None else f"; it asked to be left alone until {clock(asked, now_ms)}"
+    if endpoint["reading"]:
+        yield (f"  being read now{wish}", DIM)
+    else:
+        yield (f"  read next at {clock(endpoint['nextReadMs'], now_ms)}{wish}", DIM)
 
 
 def _readers(document: Json) -> Lines:

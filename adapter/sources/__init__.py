@@ -14,12 +14,14 @@ from scaler.model import Batch, MetricRef, Reason, Unknown
 class SourceFailureError(Exception):
     """A read of the whole endpoint failed in a way we know; `unknown` says how.
 
-    `detail` of the unknown is constant while the state lasts and never holds a secret.
+    `detail` of the unknown is constant while the state lasts and never holds a secret. `retry_after_ms` is how long the
+    source asks to be left alone; 0: it asks, and gives no time; None: it does not ask.
     """
 
-    def __init__(self, detail: str, reason: Reason = Reason.SOURCE_ERROR) -> None:
+    def __init__(self, detail: str, reason: Reason = Reason.SOURCE_ERROR, *, retry_after_ms: int | None = None) -> None:
         super().__init__(detail)
         self.unknown = Unknown(reason, detail)
+        self.retry_after_ms = retry_after_ms
 
 
 class Endpoint(Protocol):
@@ -54,6 +56,16 @@ class EndpointSpec(Protocol):
     @property
     def name(self) -> str:
         """The endpoint for a person, without secrets: "redis.shop:6379/0". Also the input of its phase."""
+        ...
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it is read for."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """What bears the load of the read, without secrets: reads of one host at once are bounded."""
         ...
 
     @property

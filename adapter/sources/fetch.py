@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import ssl
+import time
 import zlib
 from dataclasses import dataclass
 from email.message import Message
@@ -18,6 +19,7 @@ from yarl import URL
 from adapter.schema.policy import ALLOW_ALL, AddressPolicy
 from adapter.sources import SourceFailureError
 from adapter.sources.addresses import refusal
+from adapter.sources.retry_after import retry_after_ms
 from adapter.sources.scrape_access import Ready
 
 # Names are asked for as they are (allow-utf-8): to have them with underscores instead would make them others.
@@ -33,6 +35,7 @@ _NOT_READ = {
 }
 _OPENMETRICS_TYPE = "application/openmetrics-text"
 _MAX_REDIRECTS = 3
+_ASKS_FOR_A_PAUSE = frozenset({429, 503})
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 _STEP_BYTES = 256 * 1024  # inflated at a time before other tasks get their turn, about half a millisecond
 _ERRNO_DETAILS = {
@@ -199,6 +202,8 @@ def _check_head(response: aiohttp.ClientResponse, max_bytes: int) -> bool:
     """Refuse an answer by its status and headers. Returns: whether the body is compressed."""
     if response.status in (401, 403):
         raise NotAdmittedError(f"HTTP {response.status}")
+    if response.status in _ASKS_FOR_A_PAUSE:
+        raise _pause(response)
     if response.status != 200:
         raise SourceFailureError(f"HTTP {response.status}")
     if "Content-Type" in response.headers and response.content_type in _NOT_READ:
@@ -211,6 +216,18 @@ def _check_head(response: aiohttp.ClientResponse, max_bytes: int) -> bool:
     if encoding not in ("identity", "gzip", "x-gzip", ""):
         raise SourceFailureError("content encoding is neither identity nor gzip")
     return encoding.endswith("gzip")
+
+
+def _pause(response: aiohttp.ClientResponse) -> SourceFailureError:
+    """Return the failure of an answer that asks to be left alone. Its detail has no time: that may differ each time."""
+    headers = response.headers
+    asked_ms = None
+    if "Retry-After" in headers:
+        asked_ms = retry_after_ms(headers["Retry-After"], headers.get("Date", ""), time.time_ns() // 1_000_000)
+    if response.status == 429:
+        detail = "HTTP 429: it is asked more often than it allows"
+        return SourceFailureError(detail, retry_after_ms=asked_ms or 0)
+    return SourceFailureError(f"HTTP {response.status}", retry_after_ms=asked_ms)
 
 
 def _version(response: aiohttp.ClientResponse) -> str:

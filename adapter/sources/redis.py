@@ -65,6 +65,11 @@ class RedisSpec:
         return self.place.target
 
     @property
+    def host(self) -> str:
+        """The place: one server's database, the master that sentinels name, a cluster."""
+        return self.place.target
+
+    @property
     def metrics(self) -> frozenset[MetricRef]:
         """The metrics read."""
         return frozenset(metric.ref for metric in self.wanted)

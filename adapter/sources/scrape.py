@@ -101,6 +101,14 @@ class ScrapeSpec:
             return "(URL that is not valid)"
 
     @cached_property
+    def host(self) -> str:
+        """Host and port of the URL."""
+        try:
+            return instance_of(self.url)
+        except ValueError:
+            return self.name
+
+    @cached_property
     def metrics(self) -> frozenset[MetricRef]:
         """The metrics that read the page."""
         return frozenset(wanted.metric for wanted in self.wanted)

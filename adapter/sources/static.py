@@ -32,6 +32,16 @@ class StaticSpec:
         return f"{TARGET} {self.ref.namespace}/{self.ref.name}"
 
     @property
+    def namespace(self) -> str:
+        """The metric's."""
+        return self.ref.namespace
+
+    @property
+    def host(self) -> str:
+        """Nobody else: "static"."""
+        return TARGET
+
+    @property
     def metrics(self) -> frozenset[MetricRef]:
         """The one metric."""
         return frozenset({self.ref})
