@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -47,22 +48,24 @@ class TooManySeriesError(Exception):
         super().__init__(f"more than {max_series} series of the metrics that are read")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class PageLayout:
     """The wanted series of a page, compared by identity. What they are called is decoded when asked for.
 
+    The pages of a workload's pods mostly have the same series: parsers that read the same hold the same object.
+
     Args:
-        origins: Where each series was in the layout of the page before; -1: nowhere. Shape (len,).
         texts: What the series were written as, up to their values, one after another and a line feed at the end.
         text_at: Series i is texts[text_at[i] : text_at[i + 1]]; shape (len + 1,).
+        identities: A hash of the name and labels of each, shape (len,).
     """
 
-    origins: I64
     texts: U8 = field(repr=False)
     text_at: I64 = field(repr=False)
+    identities: I64 = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.origins)
+        return len(self.identities)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -84,10 +87,18 @@ class PageLayout:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page says of the wanted metrics. `values` has the shape (len(layout),); NaN and Inf are as they came."""
+    """What a page says of the wanted metrics.
+
+    Args:
+        layout: Its series.
+        values: Shape (len(layout),); NaN and Inf are as they came.
+        origins: Where each series was in the layout of the page before, shape (len(layout),), -1: nowhere; None: the
+            layout is that of the page before.
+    """
 
     layout: PageLayout
     values: F64
+    origins: I64 | None = None
 
 
 @dataclass(slots=True)
@@ -103,15 +114,16 @@ class _Scan:
     given: F64
 
 
-_NO_BYTES = np.frombuffer(b"\n", np.uint8)
 _NO_INDEX = np.empty(0, np.int64)
+_NO_SERIES = PageLayout(np.frombuffer(b"\n", np.uint8), np.zeros(1, np.int64), _NO_INDEX)
 
 
 class TextParser:
     """Parses one target's page again and again, quickly while its lines stay the same.
 
     Timestamps and exemplars are checked and ignored. Not to be used by two threads at a time; the heavy part runs
-    without the GIL. What is remembered from one page to the next: the texts of the wanted series, and 8 bytes a line.
+    without the GIL. What is remembered from one page to the next: the texts of the wanted series, and 8 bytes a line;
+    parsers whose pages are the same but for their values share both.
 
     Args:
         names: The metric names to bring out; histograms and summaries by the names of their lines (`…_bucket`).
@@ -119,14 +131,11 @@ class TextParser:
     """
 
     def __init__(self, names: Iterable[str], max_series: int) -> None:
-        self._names, self._names_at = _joined(sorted({_escaped(name).encode() for name in names}))
-        self._table = _name_table(self._names, self._names_at)
+        self._names, self._names_at, self._table = _name_table(tuple(sorted({_escaped(n).encode() for n in names})))
         self._max_series = max_series
         self._openmetrics = False
-        self._layout = PageLayout(np.empty(0, np.int64), _NO_BYTES, np.zeros(1, np.int64))
-        self._texts, self._text_at = self._layout.texts, self._layout.text_at  # as last written
-        self._identities = np.empty(0, np.int64)
-        self._sequence = np.empty(0, np.int64)
+        self._layout = self._written = _NO_SERIES  # the second is the same series as they were written last
+        self._sequence = _NO_INDEX
         # Made when lines have moved, and only kept while they do.
         self._index = self._places = _NO_INDEX
 
@@ -149,7 +158,7 @@ class TextParser:
             view = memoryview(bytes(view) + b"\n")  # the last line feed may be left out
         if openmetrics is not self._openmetrics:
             # What one format takes for a line, the other may not.
-            self._sequence, self._openmetrics = np.empty(0, np.int64), openmetrics
+            self._sequence, self._openmetrics = _NO_INDEX, openmetrics
             self._index = self._places = _NO_INDEX
         if not view and not openmetrics:
             view = memoryview(b"\n")
@@ -187,8 +196,8 @@ class TextParser:
                 self._names,
                 self._names_at,
                 self._table,
-                self._texts,
-                self._text_at,
+                self._written.texts,
+                self._written.text_at,
                 self._sequence,
                 self._places,
                 self._index,
@@ -225,7 +234,7 @@ class TextParser:
     def _make_index(self) -> None:
         known = len(self._layout)
         self._index = np.zeros(_slots(known), np.int64)
-        textindex.index_texts(self._texts, self._text_at, _SEED, self._index)
+        textindex.index_texts(self._written.texts, self._written.text_at, _SEED, self._index)
         self._places = np.zeros(known, np.int64)
         lines = np.flatnonzero(self._sequence >= 0)
         self._places[self._sequence[lines]] = lines
@@ -235,10 +244,12 @@ class TextParser:
         if np.array_equal(trail, self._sequence):
             self._index = self._places = _NO_INDEX
             return
+        if not len(self._places):
+            self._sequence = _shared_sequence(trail)
+            return
         self._sequence = trail.copy()
-        if len(self._places):
-            lines = np.flatnonzero(trail >= 0)
-            self._places[trail[lines]] = lines
+        lines = np.flatnonzero(trail >= 0)
+        self._places[trail[lines]] = lines
 
     def _resolve(self, view: memoryview, found: _Scan, known: int) -> Page:
         """Take in samples that were not expected, by text at least, and the absence of others."""
@@ -246,13 +257,13 @@ class TextParser:
         count = len(found.fresh)
         matched = np.empty(count, np.int64)
         table = np.zeros(_slots(known + count), np.int64)
-        textindex.index_identities(self._identities, table)
+        textindex.index_identities(self._layout.identities, table)
         code = textindex.resolve(
             page,
             self._openmetrics,
             found.fresh,
-            self._texts,
-            self._text_at,
+            self._written.texts,
+            self._written.text_at,
             found.fresh_values,
             found.seen,
             found.values,
@@ -274,33 +285,32 @@ class TextParser:
         if len(series) == known and len(respelled) == count:
             order = np.arange(known)
             order[matched] = known + np.arange(count)
-            self._take(page, found, order)
+            self._written = self._texts(page, found, order, self._layout.identities)
             trail[lines] = series
             self._index = self._places = _NO_INDEX
-            self._sequence = trail
+            self._sequence = _shared_sequence(trail)
             return Page(self._layout, found.values)
         if len(series) > self._max_series:
             raise TooManySeriesError(self._max_series)
         values = np.concatenate((found.values, found.fresh_values))[series] if known else found.fresh_values.copy()
-        identities = np.concatenate((self._identities, found.fresh[:, 2]))[series]
-        self._take(page, found, written)
-        self._identities = identities
+        identities = np.concatenate((self._layout.identities, found.fresh[:, 2]))[series]
+        self._layout = self._written = self._texts(page, found, written, identities)
         trail[lines] = np.arange(len(series))
         self._index = self._places = _NO_INDEX
-        self._sequence = trail
-        self._layout = PageLayout(np.where(series < known, series, -1), self._texts, self._text_at)
-        return Page(self._layout, values)
+        self._sequence = _shared_sequence(trail)
+        return Page(self._layout, values, np.where(series < known, series, -1))
 
-    def _take(self, page: U8, found: _Scan, order: I64) -> None:
-        """Keep these texts: known ones, and from len(known) on those of fresh samples."""
-        lengths = np.concatenate((np.diff(self._text_at), found.fresh[:, 1] - found.fresh[:, 0]))[order]
+    def _texts(self, page: U8, found: _Scan, order: I64, identities: I64) -> PageLayout:
+        """Return these texts, known ones, and from len(known) on those of fresh samples, of series in their order."""
+        known, known_at = self._written.texts, self._written.text_at
+        lengths = np.concatenate((np.diff(known_at), found.fresh[:, 1] - found.fresh[:, 0]))[order]
         at = np.zeros(len(order) + 1, np.int64)
         np.cumsum(lengths, out=at[1:])
         texts = np.empty(at[-1] + 1, np.uint8)
         texts[-1] = ord("\n")
-        textindex.gather(page, found.fresh, self._texts, self._text_at, order, at, texts)
+        textindex.gather(page, found.fresh, known, known_at, order, at, texts)
         texts.flags.writeable = False
-        self._texts, self._text_at = texts, at
+        return _shared_layout(PageLayout(texts, at, identities))
 
     def _failure(self, view: memoryview, code: int, found: _Scan) -> ParseError:
         position, kind = divmod(-code, textcodes.CODES)
@@ -311,6 +321,39 @@ class TextParser:
         first_line, line = sorted((_line_number(view, first), _line_number(view, position)))
         position = max(first, position)
         return ParseError(line, _column(view, position), f"series given twice, first in line {first_line}")
+
+
+# By keys that are cheap and, of seeded hashes, as good as unique; what is found is compared.
+_layouts: WeakValueDictionary[tuple[int, int], PageLayout] = WeakValueDictionary()
+_sequences: WeakValueDictionary[tuple[int, int], I64] = WeakValueDictionary()
+
+
+def _shared_layout(layout: PageLayout) -> PageLayout:
+    """Return an equal layout that another parser holds; this one if there is none."""
+    key = len(layout.texts), int(np.add.reduce(layout.identities))
+    other = _layouts.get(key)
+    if other is not None and all(
+        np.array_equal(mine, theirs)
+        for mine, theirs in (
+            (layout.identities, other.identities),
+            (layout.text_at, other.text_at),
+            (layout.texts, other.texts),
+        )
+    ):
+        return other
+    _layouts[key] = layout
+    return layout
+
+
+def _shared_sequence(sequence: I64) -> I64:
+    """Return an equal array that another parser holds; a copy of this one if there is none."""
+    key = len(sequence), int(np.add.reduce(sequence))
+    other = _sequences.get(key)
+    if other is not None and np.array_equal(other, sequence):
+        return other
+    own = sequence.copy()  # the scan's has room to spare
+    _sequences[key] = own
+    return own
 
 
 def _grown(array: npt.NDArray[_T], used: int) -> npt.NDArray[_T]:
@@ -331,11 +374,13 @@ def _joined(parts: Sequence[bytes]) -> tuple[U8, I64]:
     return np.frombuffer(b"".join(parts) or b"\0", np.uint8), ends
 
 
-def _name_table(names: U8, names_at: I64) -> I64:
-    """Return the hash table `textscan.scan` looks names up in, at most a quarter full."""
-    table = np.full(4 << (len(names_at) - 1).bit_length(), -1, np.int64)
+@lru_cache(maxsize=256)  # all targets of a metric are asked for the same names
+def _name_table(texts: tuple[bytes, ...]) -> tuple[U8, I64, I64]:
+    """Return names as `_joined` does, and the hash table `textscan.scan` looks them up in, at most a quarter full."""
+    names, names_at = _joined(texts)
+    table = np.full(4 << len(texts).bit_length(), -1, np.int64)
     textscan.index_names(names, names_at, table)
-    return table
+    return names, names_at, table
 
 
 def _exact(view: memoryview, start: int, end: int) -> float:
@@ -353,6 +398,12 @@ def _plain_names(between: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sys.intern(match[1]) for match in found if match) if all(found) else ()
 
 
+@lru_cache(maxsize=1 << 15)
+def _pair(name: str, value: str) -> tuple[str, str]:
+    """Return the label, the same object as last time: a page, and the pages of a workload, have few that differ."""
+    return name, value
+
+
 def _decode(text: bytes) -> tuple[str, Labels]:
     """Return the name and labels of a sample that the scanner accepted, from its text before the value."""
     name, _, inside = text.decode().partition("{")
@@ -362,7 +413,7 @@ def _decode(text: bytes) -> tuple[str, Labels]:
         names = _plain_names(tuple(parts[:-1:2]))
         if names:
             pairs = zip(names, parts[1::2], strict=True)
-            return sys.intern(name), tuple(sorted(pair for pair in pairs if pair[1]))
+            return sys.intern(name), tuple(sorted(_pair(key, value) for key, value in pairs if value))
     labels = []
     for match in _LABEL.finditer(inside):
         plain, quoted, value = match.groups()
@@ -370,7 +421,7 @@ def _decode(text: bytes) -> tuple[str, Labels]:
         if value is None:
             name = key
         elif value:
-            labels.append((sys.intern(key), _unescaped(value)))
+            labels.append(_pair(sys.intern(key), _unescaped(value)))
     return sys.intern(name), tuple(sorted(labels))
 
 

@@ -6,10 +6,11 @@ import asyncio
 import math
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from typing import ClassVar
 
 import aiohttp
@@ -148,11 +149,14 @@ class _Selection:
     """The series of a page that one metric takes: its layout, and where they are in the page's."""
 
     layout: Layout
-    index: I64
+    index: I64 | slice
     failure: Unknown | None = None
     problems: Mapping[int, Unknown] = field(default_factory=dict)
     created: I64 | None = None
     """Where the page says when they were created, if it says so of each."""
+
+
+_NOTHING = _Selection(EMPTY_LAYOUT, slice(0))
 
 
 class ScrapeEndpoint:
@@ -171,8 +175,9 @@ class ScrapeEndpoint:
         # A read that is cancelled leaves its thread parsing; the next one must not use the parser beside it.
         self._parsing = threading.Lock()
         self._page_layout: PageLayout | None = None
-        self._series: list[tuple[str, Labels]] = []
-        self._selections = [_Selection(EMPTY_LAYOUT, np.empty(0, np.int64))] * len(spec.wanted)
+        self._names: list[str] = []
+        self._series: Sequence[Labels] = ()
+        self._selections = [_NOTHING] * len(spec.wanted)
         self._start_at: int | None = None
 
     async def collect(self, now_ms: int) -> list[Batch]:
@@ -214,7 +219,7 @@ class ScrapeEndpoint:
             except TooManySeriesError as error:
                 raise SourceFailureError(str(error), Reason.TOO_MANY_SERIES) from None
             if page.layout is not self._page_layout:
-                self._select(page.layout)
+                self._select(page)
             start_ms = self._start_ms(page.values)
             return [
                 self._batch(wanted, selection, page, start_ms, now_ms)
@@ -241,16 +246,20 @@ class ScrapeEndpoint:
     def _failure(self, metric: MetricRef, unknown: Unknown, now_ms: int) -> Batch:
         return Batch(metric, self._spec.target.name, now_ms, EMPTY_LAYOUT, np.empty(0), failure=unknown)
 
-    def _select(self, page: PageLayout) -> None:
+    def _select(self, page: Page) -> None:
         """Choose each metric's series anew, keeping its layout where they are still the same."""
         by_name: defaultdict[str, list[int]] = defaultdict(list)
-        self._series = [
-            self._series[origin] if origin >= 0 else self._decoded(page, index)
-            for index, origin in enumerate(page.origins.tolist())
-        ]
-        for index, (name, _) in enumerate(self._series):
+        names, series = [], []
+        origins: Iterable[int] = repeat(-1, len(page.layout))
+        if page.origins is not None and self._page_layout is not None:
+            origins = page.origins.tolist()
+        self._page_layout = None  # until this is done
+        for index, origin in enumerate(origins):
+            known = origin >= 0
+            name, labels = (self._names[origin], self._series[origin]) if known else self._decoded(page.layout, index)
+            names.append(name)
+            series.append(labels)
             by_name[name].append(index)
-        series = [labels for _, labels in self._series]
         selections = []
         for wanted, matchers, old in zip(self._spec.wanted, self._matchers, self._selections, strict=True):
             chosen = [at for at in by_name[wanted.name] if not matchers or matches(matchers, series[at])]
@@ -259,7 +268,9 @@ class ScrapeEndpoint:
         starts = by_name[_START_TIME]
         self._start_at = starts[0] if len(starts) == 1 else None  # several processes: none of them is the target
         self._selections = selections
-        self._page_layout = page
+        self._page_layout, self._names = page.layout, names
+        # Where a metric takes all of the page, its layout holds the labels already.
+        self._series = next((s.layout.series for s in selections if s.layout.series == tuple(series)), series)
 
     def _decoded(self, page: PageLayout, index: int) -> tuple[str, Labels]:
         name, labels = page.series_at(index)
@@ -282,7 +293,7 @@ def _selection(
     """Return what a metric takes: these series, at these places of the page, and where it says when they began."""
     if len(series) > wanted.max_series:
         detail = f"more than {wanted.max_series} series match: match fewer, or raise spec.maxSeries"
-        return _Selection(EMPTY_LAYOUT, np.empty(0, np.int64), Unknown(Reason.TOO_MANY_SERIES, detail))
+        return _Selection(EMPTY_LAYOUT, slice(0), Unknown(Reason.TOO_MANY_SERIES, detail))
     if not series:
         layout = EMPTY_LAYOUT
     elif old.layout.series == tuple(series):
@@ -290,7 +301,14 @@ def _selection(
     else:
         layout = Layout(tuple(series))
     problems = _bucket_problems(series) if wanted.buckets else {}
-    return _Selection(layout, np.array(index, np.int64), problems=problems, created=_creation(series, created))
+    return _Selection(layout, _places(index), problems=problems, created=_creation(series, created))
+
+
+def _places(index: Sequence[int]) -> I64 | slice:
+    """Return what takes these of a page's values: mostly they stand together, and nothing is copied then."""
+    start = index[0] if index else 0
+    together = all(map(int.__eq__, index, range(start, start + len(index))))
+    return slice(start, start + len(index)) if together else np.array(index, np.int64)
 
 
 def _creation(series: Sequence[Labels], created: Mapping[Labels, int]) -> I64 | None:
@@ -331,7 +349,7 @@ def with_labels(labels: Labels, given: Labels) -> Labels:
     """
     ours = dict(given)
     if not any(name in ours for name, _ in labels):
-        return labels_of({**dict(labels), **ours})
+        return tuple(sorted(labels + given))  # the pairs stay the objects they are: they are shared
     kept: dict[str, str] = {}
     theirs = dict(labels)
     for name, value in labels:
