@@ -27,7 +27,8 @@ from adapter.schema.model import ScrapeSource, ScrapeTargets, StaticSeries, Stat
 from adapter.schema.policy import ALLOW_ALL
 from adapter.sources import Endpoint, EndpointSpec, SourceFailureError
 from adapter.sources.fetch import failure_detail
-from adapter.sources.scrape import ScrapeSpec, Wanted, instance_of, plan, target_at, with_labels
+from adapter.sources.scrape import ScrapeSpec, instance_of, plan, target_at
+from adapter.sources.scrape_page import Wanted, with_labels
 from scaler.model import EMPTY_LAYOUT, EXTERNAL_METRICS_GROUP, Batch, MetricRef, Reason, Unknown, labels_of
 from scaler.rules import CounterStart, Function, MetricRule, Signal
 from tests.pages import Connection, PageServer, chunked, head, http, serving

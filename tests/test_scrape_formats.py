@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from adapter.schema.policy import ALLOW_ALL
-from adapter.sources.scrape import ScrapeSpec, Wanted, target_at
+from adapter.sources.scrape import ScrapeSpec, target_at
+from adapter.sources.scrape_page import Wanted
 from scaler.model import EXTERNAL_METRICS_GROUP, Batch, MetricRef
 from tests.pages import PageServer, http, serving
 
@@ -195,7 +196,8 @@ def test_a_page_that_is_different_each_time() -> None:
                     (batch,) = await endpoint.collect(now_ms)
                     expected = {(("id", str(now_ms * 7 + i)), ("keep", "1")): i for i in range(1, 50, 2)}
                     assert series_of(batch) == expected
-                assert len(endpoint._series) == len(endpoint._parser._sequence) - 1 == 50
+                reader = endpoint._reader
+                assert len(reader._series) == len(reader._parser._sequence) - 1 == 50
             finally:
                 await endpoint.close()
 
