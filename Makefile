@@ -9,10 +9,10 @@ CHECKED_KERNEL_TESTS := tests/test_simulate_kernels.py
 KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_histogram.py tests/test_prometheus_corpus.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench crd reference lock hashes sbom clean
+.PHONY: help run test test-faults check bench crd reference lock hashes sbom clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 $(RUNS): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)) or None' \
@@ -32,6 +32,11 @@ test: $(STAMP) ## Run all tests (installs a Redis with apt where it can)
 	@tests/ensure-redis
 	@tests/get-kubectl >/dev/null 2>&1 || true
 	$(BIN)/python -m pytest
+
+test-faults: $(STAMP) ## Break everything in every way, about ten minutes; write docs/faults.md anew
+	@tests/ensure-redis
+	SPILLWAY_FAULT_RESULTS=tests/faults/results.json $(BIN)/python -m pytest -m faults tests/faults
+	$(BIN)/python -m tests.faults.table
 
 check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT and with bounds checks
 	$(BIN)/ruff check .

@@ -1,0 +1,129 @@
+"""What must be served when something is broken: the declared half of the matrix. The other half is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """The columns: how something can be broken."""
+
+    ABSENT = "absent"
+    REFUSES = "refuses"
+    HANGS = "accepts and hangs"
+    DRIPS = "drips"
+    CUTS = "cuts mid-answer"
+    GARBAGE = "answers garbage"
+    TOO_MUCH = "answers too much"
+    CREDENTIALS = "wrong credentials"
+    EXPIRED = "certificate expired"
+    FLAPS = "flaps every second"
+
+    @property
+    def slug(self) -> str:
+        """The fault in a metric's name."""
+        return self.value.replace(" ", "-")
+
+
+class Served(StrEnum):
+    """What readers get while something is broken."""
+
+    UNKNOWN = "the value until it is `maxAge` old, then 503"
+    SOMETIMES = "the value while younger than `maxAge`, else 503"
+    CURRENT = "the value, read on as ever"
+    NOT_STARTED = "it does not start, and says why"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One thing broken in one way.
+
+    Args:
+        how: How it is broken here.
+        served: What readers get.
+        reason: Of the 503, if there is one.
+        detail: What its message says of the cause; for what does not start, what the last line says.
+    """
+
+    how: str
+    served: Served
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """A cell without meaning, and why."""
+
+    why: str
+
+
+Row = Mapping[Fault, Cell | Void]
+
+_SOURCE = {
+    Fault.ABSENT: "no host answers at its address, and what was open is silent",
+    Fault.REFUSES: "its port is closed",
+    Fault.HANGS: "connections are accepted and never answered",
+    Fault.DRIPS: "an answer comes a byte at a time, more slowly than `timeout`",
+    Fault.CUTS: "the connection ends after half of an answer",
+    Fault.GARBAGE: "random bytes for an answer",
+    Fault.TOO_MUCH: "an answer that never ends",
+    Fault.CREDENTIALS: "it no longer accepts ours",
+    Fault.EXPIRED: "it shows a certificate that expired yesterday",
+    Fault.FLAPS: "its port is closed and open in turn, a second each",
+}
+
+
+def source_row(details: Mapping[Fault, str], how: Mapping[Fault, str] | None = None) -> Row:
+    """Return the row of a source: each fault makes its metric unknown, and `details` are what is said of it."""
+    served = {fault: Served.SOMETIMES if fault is Fault.FLAPS else Served.UNKNOWN for fault in Fault}
+    hows = {**_SOURCE, **(how or {})}
+    return {fault: Cell(hows[fault], served[fault], "SourceError", details[fault]) for fault in Fault}
+
+
+REDIS = source_row(
+    {
+        Fault.ABSENT: "timeout",
+        Fault.REFUSES: "connection refused",
+        Fault.HANGS: "timeout",
+        Fault.DRIPS: "timeout",
+        Fault.CUTS: "closed by the server",
+        Fault.GARBAGE: "protocol error: not RESP",
+        Fault.TOO_MUCH: "protocol error: replies of more than 8388608 bytes",
+        Fault.CREDENTIALS: "WRONGPASS: the server refuses this user and password",
+        Fault.EXPIRED: "TLS: certificate: certificate has expired",
+        Fault.FLAPS: "connection refused",
+    },
+    {Fault.HANGS: "the process is stopped (SIGSTOP): the kernel accepts connections for it"},
+)
+SCRAPE = source_row(
+    {
+        Fault.ABSENT: "timeout",
+        Fault.REFUSES: "connection refused",
+        Fault.HANGS: "timeout",
+        Fault.DRIPS: "timeout",
+        Fault.CUTS: "answer cut short",
+        Fault.GARBAGE: "line 1",
+        Fault.TOO_MUCH: "body larger than 16777216 bytes",
+        Fault.CREDENTIALS: "HTTP 401",
+        Fault.EXPIRED: "certificate not accepted: certificate has expired",
+        Fault.FLAPS: "connection refused",
+    },
+    {Fault.GARBAGE: "a page of random bytes", Fault.TOO_MUCH: "a page that never ends"},
+)
+
+MATRIX: Mapping[str, Row] = {
+    "Redis": REDIS,
+    "scrape target": SCRAPE,
+}
+"""Thing → fault → cell. Each thing has each fault, if only to say why it has no meaning there."""
+
+
+def cells() -> Iterator[tuple[str, Fault, Cell]]:
+    """Yield the cells that mean something."""
+    for thing, row in MATRIX.items():
+        for fault, cell in row.items():
+            if isinstance(cell, Cell):
+                yield thing, fault, cell

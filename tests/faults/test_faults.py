@@ -1,0 +1,78 @@
+"""The fault matrix: real servers are broken, and what is served then is what docs/faults.md says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Record
+from tests.faults.course import course
+from tests.faults.matrix import MATRIX, Cell, Fault, Void, cells
+from tests.faults.sources import SOURCES, BrokenSource
+from tests.faults.stage import Stage
+from tests.faults.table import DOCUMENT, document, key, load
+
+
+def broken_sources(directory: Path, *pairs: tuple[str, Fault]) -> Stage:
+    """Return a stage with a metric for each kind of source and fault."""
+    return Stage(
+        directory,
+        lambda proxies: [
+            BrokenSource(kind, fault, directory, 1000 * n, proxies) for n, (kind, fault) in enumerate(pairs, 1)
+        ],
+    )
+
+
+def cell_of(thing: str, fault: Fault) -> Cell:
+    """Return a cell that means something."""
+    cell = MATRIX[thing][fault]
+    assert isinstance(cell, Cell)
+    return cell
+
+
+def test_one_of_each_column_at_once(tmp_path: Path) -> None:
+    """Ten kinds of faults at once, each of a source of its own: each is as declared, and nobody else loses anything."""
+    kinds = [*SOURCES]
+    pairs = [(kinds[n % len(kinds)], fault) for n, fault in enumerate(Fault)]
+    with broken_sources(tmp_path, *pairs) as stage:
+        wanted = [(broken, cell_of(*pair)) for broken, pair in zip(stage.broken, pairs, strict=True)]
+        found = course(stage, wanted)
+    assert not {name: measured.wrong for name, measured in found.items() if measured.wrong}
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, Fault], tuple[Stage, int]]]:
+    """Return all sources and faults on one stage, healthy, and where each of them is."""
+    pairs = [(kind, fault) for kind in SOURCES for fault in Fault]
+    with broken_sources(tmp_path_factory.mktemp("sources"), *pairs) as stage:
+        yield {pair: (stage, at) for at, pair in enumerate(pairs)}
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("kind", "fault"), [(kind, fault) for kind in SOURCES for fault in Fault])
+def test_a_source(kind: str, fault: Fault, sources: dict[tuple[str, Fault], tuple[Stage, int]], record: Record) -> None:
+    """One source broken in one way, everything else healthy: what is served, with which reason, after how long."""
+    stage, at = sources[kind, fault]
+    broken = stage.broken[at]
+    measured = course(stage, [(broken, cell_of(kind, fault))])[broken.name]
+    assert not measured.wrong
+    record(kind, fault, measured)
+
+
+def test_the_matrix_is_whole() -> None:
+    """Each thing has each fault, or says why not."""
+    assert all(set(row) == set(Fault) for row in MATRIX.values())
+    assert all(cell.why for row in MATRIX.values() for cell in row.values() if isinstance(cell, Void))
+    assert set(SOURCES) <= set(MATRIX)
+
+
+def test_the_document_is_what_is_declared_and_was_measured() -> None:
+    """docs/faults.md has been written from the declared table and the last whole run, and each cell was run."""
+    results = load()
+    assert set(results) == {key(thing, fault) for thing, fault, _ in cells()}
+    assert document(results) == DOCUMENT.read_text(), "write it anew: make test-faults"
+    for thing, fault, cell in cells():
+        said = results[key(thing, fault)]
+        assert not said["reason"] or (said["reason"] == cell.reason and cell.detail in said["detail"])
