@@ -123,6 +123,10 @@ def test_captured_lists_and_watches_are_understood() -> None:
         '{"type":"NEW","object":{"metadata":{"name":"a","resourceVersion":"1"}}}',
         '{"type":"ERROR","object":{"code":500,"reason":"InternalError","message":"boom"}}',
         '{"type":"ERROR","object":[]}',
+        '{"type":"ADDED","object":{"metadata":{"name":["a"],"resourceVersion":"1"}}}',
+        '{"type":"ADDED","object":{"metadata":{"name":"a","namespace":{"b":1},"resourceVersion":"1"}}}',
+        '{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":{"a":1}}}}',
+        '{"type":"ADDED","object":' + "[" * 100_000,
     ],
 )
 def test_a_line_that_makes_no_sense_is_an_error(line: str) -> None:

@@ -317,7 +317,7 @@ def wait_before_retry(error: KubeError, tries: int, left_s: float) -> float | No
 def _object(content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise malformed("something that is not JSON") from None
     if not isinstance(found, dict):
         raise malformed("JSON that is not an object")

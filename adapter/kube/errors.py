@@ -58,7 +58,7 @@ def from_answer(code: int, body: bytes, retry_after: str | None = None) -> KubeE
     wait_s = float(retry_after) if retry_after is not None and retry_after.isascii() and retry_after.isdigit() else None
     try:
         status = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         status = None
     if not isinstance(status, dict) or status.get("kind") != "Status":
         return KubeError(code, "", _first_line(body) or f"HTTP status {code}", None, wait_s)

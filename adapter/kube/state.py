@@ -151,11 +151,11 @@ def parse_line(line: bytes, keep: Keep) -> Event:
         kind, found = event["type"], event["object"]
         if kind == "ERROR":
             return _error(found)
-        version = found["metadata"]["resourceVersion"]
+        version = _text(found["metadata"]["resourceVersion"])
         if kind == "BOOKMARK":
             return Bookmark(version)
         key = key_of(found)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise malformed("a watch event that makes no sense") from None
     if kind in ("ADDED", "MODIFIED"):
         return Stored(key, keep(found), version)
@@ -172,22 +172,33 @@ def parse_page(answer: Mapping[str, Any], keep: Keep) -> tuple[Listed, str]:
     """
     try:
         metadata, items = answer["metadata"], answer["items"]
-        version = metadata["resourceVersion"]
+        version = _text(metadata["resourceVersion"])
         # Items of built-in types come without: the list says it for them.
         kind, api_version = answer["kind"].removesuffix("List"), answer["apiVersion"]
         objects = {
             key_of(item): keep({"kind": kind, "apiVersion": api_version, **item})
             for item in items or ()  # Go writes null for none
         }
+        token = _text(metadata.get("continue") or "")
     except (KeyError, TypeError, AttributeError):
         raise malformed("a list that makes no sense") from None
-    return Listed(objects, version), metadata.get("continue") or ""
+    return Listed(objects, version), token
 
 
 def key_of(found: Mapping[str, Any]) -> Key:
-    """Return an object's key."""
+    """Return an object's key.
+
+    Raises:
+        KeyError, TypeError, AttributeError: It has none.
+    """
     metadata = found["metadata"]
-    return metadata.get("namespace") or "", metadata["name"]
+    return _text(metadata.get("namespace") or ""), _text(metadata["name"])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
 
 
 def without_managed_fields(found: Object) -> Object:
