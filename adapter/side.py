@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from scaler.model import EXTERNAL_METRICS_GROUP, MetricRef
@@ -18,6 +20,17 @@ Values = Callable[[MetricRef], dict[str, Any] | None]
 Readers = Callable[[MetricRef], list[dict[str, Any]]]
 Endpoints = Callable[[MetricRef], dict[str, Any]]
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+logger = logging.getLogger(__name__)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Drop what aiohttp logs of a malformed request: anybody can send one, and it quotes the header, a token maybe."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
+
+
+logger.addFilter(_is_ours)
 
 
 def metrics_app(registry: CollectorRegistry) -> web.Application:
@@ -90,7 +103,7 @@ def _no_metric(ref: MetricRef) -> web.HTTPNotFound:
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
     """Serve an application while the context lasts; the value is the port it has."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, logger=logger)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
