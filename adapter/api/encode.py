@@ -156,4 +156,14 @@ def _yaml_scalar(value: Tree) -> str:
     """Return a scalar, or an empty mapping or sequence. Text that might be read as anything else is quoted."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and not _RESOLVED.fullmatch(value):
         return value
-    return json.dumps(value, ensure_ascii=isinstance(value, str) and not value.isprintable())
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else _UNPRINTABLE.sub(_yaml_escape, text)
+
+
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+def _yaml_escape(match: re.Match[str]) -> str:
+    # JSON writes what lies beyond 16 bits as two escapes; YAML has one that is longer.
+    char, code = match[0], ord(match[0])
+    return char if char.isprintable() else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
