@@ -52,6 +52,12 @@ bench: $(STAMP) ## Print ratios, write bench/results
 	$(PIP) -e '.[bench]'
 	$(BIN)/python -m bench
 
+.PHONY: fuzz
+FUZZ_SECONDS ?= 60
+fuzz: $(STAMP) ## Look for inputs that break something, FUZZ_SECONDS (60) for each target; FUZZ_TARGETS names some
+	$(PIP) -e '.[fuzz]'
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
 reference: $(STAMP) ## Write the reference in docs/configuration.md anew from the schema
 	$(BIN)/python -m adapter.schema.reference docs/configuration.md
 

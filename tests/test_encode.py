@@ -91,7 +91,8 @@ def test_empty_list() -> None:
 
 _STRANGE = (
     "|null|~|yes|NO|y|true|1|1e3|0x1F|0o7|1_000|1:30|.5|.inf|.NaN|2026-01-02|2026-01-02T03:04:05Z|- a|a: b|a #b"
-    "|'|\"|*a|&a|!a|%a|@a| a|a |a\nb|\ta|é|\u2028|\x01|\U0001f600|---|...|<<|=|12m|9E|1500m|abc|\U0001f600\x01\U000e0001"
+    "|'|\"|*a|&a|!a|%a|@a| a|a |a\nb|\ta|é|\u2028|\x01|\U0001f600|---|...|<<|=|12m|9E|1500m|abc"
+    "|\U0001f600\x01\U000e0001"
 )
 TEXTS = st.one_of(
     st.sampled_from(_STRANGE.split("|")),
