@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from adapter.api import selfsigned
+from adapter.api.limits import Limits
 from adapter.api.readers import Readers
 from adapter.api.routes import Api
 from adapter.api.server import ApiServer
@@ -202,8 +203,14 @@ async def _open_ports(
     )
     explain = serving(explained, LOOPBACK, options.explain_port)
     secure = ApiServer(
-        api.respond, host=options.bind_address, port=options.secure_port, ssl_context=certificate.context
+        api.respond,
+        host=options.bind_address,
+        port=options.secure_port,
+        ssl_context=certificate.context,
+        limits=Limits(connections=options.max_connections, in_flight=options.max_requests_inflight),
+        on_refused=telemetry.refused,
     )
+    telemetry.serving(lambda: secure.connections, lambda: secure.in_flight)
     try:
         metrics_port = await stack.enter_async_context(metrics)
         explain_port = await stack.enter_async_context(explain)

@@ -98,6 +98,16 @@ class InvalidError(ApiError):
     reason = "Invalid"
 
 
+class TooManyRequestsError(ApiError):
+    """Too much is under way. Never with Retry-After, as UnavailableError."""
+
+    code = 429
+    reason = "TooManyRequests"
+
+    def __init__(self) -> None:
+        super().__init__("too many requests are under way, please try again later")
+
+
 class InternalError(ApiError):
     """We cannot do it, and it is our fault."""
 

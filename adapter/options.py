@@ -55,6 +55,8 @@ class ServeOptions:
     share: tuple[tuple[str, str], ...]
     max_metrics_per_namespace: int
     max_reads: int
+    max_connections: int
+    max_requests_inflight: int
     authentication_token_webhook_cache_ttl_s: float
     authorization_webhook_cache_authorized_ttl_s: float
     authorization_webhook_cache_unauthorized_ttl_s: float
@@ -195,6 +197,8 @@ SERVE_FLAGS = (
     Flag("share", _share, "FROM=TO", "let metrics of FROM that name TO in shareWith be read in TO; repeat for more"),
     Flag("max-metrics-per-namespace", _count, "N", "most ExternalMetric objects served of a namespace (default 1000)"),
     Flag("max-reads", _count, "N", "most reads of sources under way at once; a namespace a quarter (default 1024)"),
+    Flag("max-connections", _count, "N", "most connections to the secure port (default 1000)"),
+    Flag("max-requests-inflight", _count, "N", "most requests waiting for the Kubernetes API's word (default 400)"),
     Flag("authentication-token-webhook-cache-ttl", _seconds, "DURATION", "a token's holder is known for (default 10s)"),
     Flag("authorization-webhook-cache-authorized-ttl", _seconds, "DURATION", "a permission counts for (default 10s)"),
     Flag("authorization-webhook-cache-unauthorized-ttl", _seconds, "DURATION", "a refusal counts for (default 10s)"),
@@ -223,6 +227,8 @@ _DEFAULTS: Mapping[str, object] = {
     "share": (),
     "max_metrics_per_namespace": 1000,
     "max_reads": 1024,
+    "max_connections": 1000,
+    "max_requests_inflight": 400,
     "authentication_token_webhook_cache_ttl_s": 10.0,
     "authorization_webhook_cache_authorized_ttl_s": 10.0,
     "authorization_webhook_cache_unauthorized_ttl_s": 10.0,

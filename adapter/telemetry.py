@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter as Tally
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Protocol
 
@@ -141,6 +141,20 @@ class Telemetry:
             buckets=_FAST_S,
             registry=registry,
         )
+        # One child each a route and code, found once: finding it costs more than counting.
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._refused = Counter(
+            "spillway_api_refused",
+            "Requests shed and connections ended for want of room or time, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        self._connections = Gauge("spillway_api_connections", "Connections to the secure port.", registry=registry)
+        self._in_flight = Gauge(
+            "spillway_api_requests_in_flight",
+            "Requests that wait for the Kubernetes API to say whether they may.",
+            registry=registry,
+        )
         self._lag = Histogram(
             "spillway_event_loop_lag_seconds",
             "How late the event loop ran a timer.",
@@ -182,8 +196,24 @@ class Telemetry:
 
     def answered(self, route: str, code: int, seconds: float) -> None:
         """Count one API request."""
-        self._requests.labels(route, str(code)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        found = self._answers.get((route, code))
+        if found is None:
+            found = self._answers[route, code] = (
+                self._requests.labels(route, str(code)),
+                self._request_seconds.labels(route),
+            )
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was shed, or a connection that was ended for want of room or time."""
+        self._refused.labels(reason).inc()
+
+    def serving(self, connections: Callable[[], int], in_flight: Callable[[], int]) -> None:
+        """Show how much the secure port has to do."""
+        self._connections.set_function(connections)
+        self._in_flight.set_function(in_flight)
 
     def lagged(self, seconds: float) -> None:
         """Observe how late a timer ran."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from multidict import CIMultiDict
-
+from adapter.api.headers import Headers
 from adapter.api.request import Request, Response
 from adapter.api.routes import Api, Authorizer
 from scaler.model import (
@@ -25,6 +24,12 @@ BASE = f"/apis/{EXTERNAL_METRICS_GROUP}/v1beta1"
 VALUES = f"{BASE}/namespaces/default"
 NOW_MS = 1_767_323_100_000
 FOREVER_MS = 2**62
+
+
+def request(target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Request:
+    """Return a request as the server makes it."""
+    fields = Headers((headers or {}).items())
+    return Request(method, target, fields, fields.get("audit-id"))
 
 
 def ref(name: str, namespace: str = "default") -> MetricRef:
@@ -82,6 +87,6 @@ class Served:
 
     def ask(self, target: str, method: str = "GET", headers: dict[str, str] | None = None) -> Response:
         """Ask the Api, without a socket."""
-        found = self.api.respond(Request(method, target, CIMultiDict(headers or {})))
+        found = self.api.respond(request(target, method, headers))
         assert isinstance(found, Response)
         return found

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multidict import CIMultiDict
-
 from adapter.api import selfsigned
+from adapter.api.headers import Headers
 from adapter.api.request import Request, Undecided, attributes, parse_target
 from adapter.api.server import ApiServer
 from adapter.api.tls import ServingCertificate
@@ -151,8 +150,8 @@ class Delegated:
 
     def at_once(self, target: str = READ) -> ApiError | Undecided | None:
         """Return what is decided of an HPA's read without waiting."""
-        headers = CIMultiDict((name, text) for name, _, text in (header.partition(": ") for header in AS_HPA))
-        request = Request("GET", target, headers, (self.cluster.front_proxy.der,))
+        headers = Headers((name, text) for name, _, text in (header.partition(": ") for header in AS_HPA))
+        request = Request("GET", target, headers, peer=(self.cluster.front_proxy.der,))
         return self.auth(request, attributes("GET", parse_target(target)), EVERYTHING)
 
     async def user(self, *headers: str, client: Pair | None = None) -> User | int | str:

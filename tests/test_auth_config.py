@@ -34,7 +34,7 @@ def test_captured() -> None:
     assert found.client_ca is not None
     assert found.certificates == (FRONT.pair.certificate, CLIENTS.pair.certificate)
     assert found.headers.allowed_names == {"front-proxy-client"}
-    assert (found.headers.username, found.headers.groups) == (("X-Remote-User",), ("X-Remote-Group",))
+    assert (found.headers.username, found.headers.groups) == (("x-remote-user",), ("x-remote-group",))
     assert (found.headers.uid, found.headers.extra_prefixes) == ((), ("x-remote-extra-",))
 
 
@@ -93,7 +93,7 @@ def test_lists() -> None:
     }
     found, _ = read(data, EMPTY)
     assert found.headers.allowed_names == {"", "a"}
-    assert found.headers.username == ("x-ReMoTe-User", "X-User")
+    assert found.headers.username == ("x-remote-user", "x-user")
     assert found.headers.extra_prefixes == ("x-extra-",)
     assert read(captured() | {"requestheader-allowed-names": "[]"}, EMPTY)[0].headers.allowed_names == frozenset()
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from multidict import CIMultiDict
-
+from adapter.api.headers import Headers
 from adapter.api.readers import Readers
 from adapter.api.request import Request, Response
 from adapter.api.resolve import resolve
@@ -43,7 +42,7 @@ class Scene:
         )
 
     def get(self, path: str, agent: str = "hpa") -> int:
-        response = self.api.respond(Request("GET", PATH + path, CIMultiDict({"User-Agent": agent})))
+        response = self.api.respond(Request("GET", PATH + path, Headers([("User-Agent", agent)])))
         assert isinstance(response, Response)
         return response.status
 

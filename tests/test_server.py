@@ -119,24 +119,28 @@ def test_headers_and_alpn(tmp_path: Path) -> None:
 
 
 def test_methods_and_limits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """HEAD has no body, a body that comes is not read, and an oversized header is refused, unlogged, for itself."""
+    """HEAD has no body, a body is not read and ends its connection, an oversized header is refused, unlogged."""
 
     async def run() -> None:
         async with secure(tmp_path) as running:
+            for request in (
+                f"HEAD {VALUES}/foo HTTP/1.1\r\nHost: x\r\n\r\n",
+                f"POST {VALUES}/foo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            ):
+                odd = await running.connect()
+                status, headers, _ = await odd.ask(request.encode(), head=request.startswith("HEAD"))
+                assert (status, int(headers["content-length"]) > 0) == ("HTTP/1.1 405 Method Not Allowed", True)
+                assert (headers["connection"], await odd.is_closed()) == ("close", True)
+                await odd.close()
             connection = await running.connect()
-            request = f"HEAD {VALUES}/foo HTTP/1.1\r\nHost: x\r\n\r\n".encode()
-            status, headers, _ = await connection.ask(request, head=True)
-            assert (status, int(headers["content-length"]) > 0) == ("HTTP/1.1 405 Method Not Allowed", True)
-            request = f"POST {VALUES}/foo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc".encode()
-            assert (await connection.ask(request))[0] == "HTTP/1.1 405 Method Not Allowed"
             assert (await connection.get("/livez"))[2] == b"ok"
             many = "".join(f"X-Remote-Group: group-{n}\r\n" for n in range(400))
-            request = f"GET /livez HTTP/1.1\r\nHost: x\r\n{many}\r\n".encode()
-            assert (await connection.ask(request))[2] == b"ok"
+            whole = f"GET /livez HTTP/1.1\r\nHost: x\r\n{many}\r\n".encode()
+            assert (await connection.ask(whole))[2] == b"ok"
 
             other = await running.connect()
-            request = f"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: {'x' * 20_000}\r\n\r\n".encode()
-            assert (await other.ask(request))[0] == "HTTP/1.0 400 Bad Request"
+            long = f"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: {'x' * 20_000}\r\n\r\n".encode()
+            assert (await other.ask(long))[0] == "HTTP/1.0 400 Bad Request"
             assert await other.is_closed()
             await other.close()
 
@@ -189,8 +193,10 @@ def test_a_bug_costs_one_connection(tmp_path: Path, caplog: pytest.LogCaptureFix
         async with asyncio.timeout(TIMEOUT_S), ApiServer(respond) as server:
             one, two = [Connection(*await asyncio.open_connection("127.0.0.1", server.port)) for _ in range(2)]
             assert (await two.get("/livez"))[2] == b"ok"
-            status, _, body = await one.get("/bug")
-            assert (status, b"RuntimeError" in body) == ("HTTP/1.1 500 Internal Server Error", False)
+            status, headers, body = await one.get("/bug")
+            assert (status, headers["connection"]) == ("HTTP/1.1 500 Internal Server Error", "close")
+            assert json.loads(body)["code"] == 500
+            assert b"RuntimeError" not in body
             assert (await two.get("/livez"))[2] == b"ok"
             await one.close()
             await two.close()

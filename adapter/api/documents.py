@@ -5,17 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 
-from multidict import MultiMapping, istr
-
 from adapter.api import discovery, encode
 from adapter.api.encode import CONTENT_TYPES, Form, Tree
 from adapter.api.negotiate import Refusal, negotiate, prefers_aggregated_discovery, refused
 from adapter.api.openapi import Document, OpenApi
-from adapter.api.request import Response, reply
+from adapter.api.request import Request, Response, reply
 from adapter.api.resolve import PATHS, Kind, Route
 from adapter.errors import ApiError
 
-_ACCEPT, _IF_NONE_MATCH = istr("Accept"), istr("If-None-Match")
 _AGGREGATED = Document(discovery.AGGREGATED, discovery.AGGREGATED_ETAG)
 _LEGACY = {
     Kind.GROUPS: discovery.GROUP_LIST,
@@ -34,7 +31,7 @@ class Documents:
         self._openapi = OpenApi(version)
         self._version = encode.tree(_version_tree(version), Form.PRETTY)
 
-    def answer(self, route: Route, asked: MultiMapping[str], pretty: bool) -> Response | ApiError:
+    def answer(self, route: Route, asked: Request, pretty: bool) -> Response | ApiError:
         """Answer with the document that the route names."""
         match route.kind:
             case Kind.INDEX:
@@ -50,28 +47,28 @@ class Documents:
                 immutable = route.target.first("hash") == self._openapi.group_v3.hash
                 headers = {"Cache-Control": "public, immutable, max-age=31536000"} if immutable else {}
                 return _tagged(asked, self._openapi.group_v3, headers=headers)
-            case Kind.GROUPS if prefers_aggregated_discovery(asked.get(_ACCEPT, "")):
+            case Kind.GROUPS if prefers_aggregated_discovery(asked.headers.get("accept")):
                 return _tagged(asked, _AGGREGATED, discovery.AGGREGATED_TYPE, _VARY)
             case _:
-                form = negotiate(asked.get(_ACCEPT, ""), pretty).form
+                form = negotiate(asked.headers.get("accept"), pretty).form
                 if isinstance(form, Refusal):
                     return refused(form)
                 return reply(asked, 200, CONTENT_TYPES[form], _LEGACY[route.kind][form], _VARY)
 
 
-def no_such_path(asked: MultiMapping[str]) -> Response:
+def no_such_path(asked: Request) -> Response:
     """Answer with the paths that there are."""
     return reply(asked, 404, _JSON, _INDEX)
 
 
 def _tagged(
-    asked: MultiMapping[str],
+    asked: Request,
     document: Document,
     content_type: str = _JSON,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Answer with a document, or with 304 if the client has it."""
-    tags = [tag.strip().removeprefix("W/") for tag in asked.get(_IF_NONE_MATCH, "").split(",")]
+    tags = [tag.strip().removeprefix("W/") for tag in asked.headers.get("if-none-match").split(",")]
     known = document.etag in tags or "*" in tags
     tagged = {"ETag": document.etag, **(headers or {})}
     return reply(asked, 304 if known else 200, content_type, b"" if known else document.body, tagged)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from multidict import MultiMapping, istr
-
+from adapter.api.headers import Headers
 from adapter.errors import ApiError
 
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -24,17 +23,20 @@ class Verdict(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a client asks. `raw_target` is the request line's, escapes and all; header names ignore case.
+    """What a client asks. `raw_target` is the request line's, escapes and all.
 
-    `peer` are the certificates that the client sent, its own first, as DER; none without TLS or if it has none.
-    `verdict` is None until somebody had to be asked.
+    `audit_id` is what the answer repeats; "" has it made. `peer` are the certificates that the client sent, its own
+    first, as DER; none without TLS or if it has none. `verdict` is None until somebody had to be asked. `shed`: too
+    much is under way, so that it is refused unless it asks for health or discovery.
     """
 
     method: str
     raw_target: str
-    headers: MultiMapping[str]
+    headers: Headers
+    audit_id: str = ""
     peer: tuple[bytes, ...] = ()
     verdict: Verdict | None = None
+    shed: bool = False
 
 
 class Response(NamedTuple):
@@ -52,15 +54,12 @@ class Undecided:
     decide: Callable[[], Awaitable[Verdict]]
 
 
-_AUDIT_ID = istr("Audit-Id")
-
-
 def reply(
-    asked: MultiMapping[str], status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None
+    asked: Request, status: int, content_type: str, body: bytes, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an answer with the headers that every answer has. `asked` are the request's; `headers` may replace."""
+    """Return an answer with the headers that every answer has, and `headers`, which may replace them."""
     answered = {
-        "Audit-Id": asked.get(_AUDIT_ID) or str(uuid.uuid4()),
+        "Audit-Id": asked.audit_id or str(uuid.uuid4()),
         "Cache-Control": "no-cache, private",
         "Content-Type": content_type,
     }

@@ -10,8 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from multidict import MultiMapping, istr
-
 from adapter.api import encode
 from adapter.api.cache import AnswerCache
 from adapter.api.documents import Documents, no_such_path
@@ -19,13 +17,21 @@ from adapter.api.encode import CONTENT_TYPES
 from adapter.api.negotiate import Refusal, negotiate, refused
 from adapter.api.request import Attributes, BadEscapeError, Request, Response, Undecided, attributes, reply
 from adapter.api.resolve import HEALTH, Kind, Route, metric_not_found, resolve, resource_not_found
-from adapter.errors import NO_DETAILS, ApiError, ForbiddenError, MethodNotAllowedError, UnavailableError
+from adapter.errors import (
+    NO_DETAILS,
+    ApiError,
+    ForbiddenError,
+    MethodNotAllowedError,
+    TooManyRequestsError,
+    UnavailableError,
+)
 from scaler.answer import UnknownAnswer, answer
 from scaler.model import MetricRef, MetricResult, Reason, Snapshot
 from scaler.selector import Selector
 
-_ACCEPT, _USER_AGENT = istr("Accept"), istr("User-Agent")
 _PEOPLE = ("curl", "Wget", "Mozilla/5.0")
+# All that somebody but an HPA's controller can wait for. Discovery and health are needed most when there is too much.
+_SHED = frozenset({Kind.VALUES, Kind.UNKNOWN_RESOURCE, Kind.UNKNOWN_PATH})
 _TEXT = "text/plain; charset=utf-8"
 _NOSNIFF: Mapping[str, str] = {"X-Content-Type-Options": "nosniff"}
 # Go's server refuses a bad escape before there is a request to speak of.
@@ -114,17 +120,19 @@ class Api:
         headers = request.headers
         pretty = route.pretty
         if pretty is None:
-            pretty = headers.get(_USER_AGENT, "").startswith(_PEOPLE)
+            pretty = headers.get("user-agent").startswith(_PEOPLE)
         try:
             found = self._admit(route, request) or self._handle(route, request, pretty)
         except ApiError as error:
             found = error
         if isinstance(found, Response | Undecided):
             return found
-        form = negotiate(headers.get(_ACCEPT, ""), pretty).error_form
-        return reply(headers, found.code, CONTENT_TYPES[form], encode.status(found, form), found.headers)
+        form = negotiate(headers.get("accept"), pretty).error_form
+        return reply(request, found.code, CONTENT_TYPES[form], encode.status(found, form), found.headers)
 
     def _admit(self, route: Route, request: Request) -> ApiError | Undecided | None:
+        if request.shed and route.kind in _SHED:
+            return TooManyRequestsError()
         if route.timeout_error is not None:
             return route.timeout_error
         if self._authorize is not None:
@@ -132,26 +140,25 @@ class Api:
             found = self._authorize(request, asked, route.selector)
             if found is not None:
                 return found
-        for name in request.headers:
-            if name[:12].lower() == "impersonate-":
-                return ForbiddenError("impersonation is not supported here: ask kube-apiserver, which does it itself")
+        if request.headers.impersonates:
+            return ForbiddenError("impersonation is not supported here: ask kube-apiserver, which does it itself")
         return None
 
     def _handle(self, route: Route, request: Request, pretty: bool) -> Response | ApiError:
         if route.kind in HEALTH:
-            return self._probe(route, request.headers)
+            return self._probe(route, request)
         if route.kind is Kind.UNKNOWN_PATH:
-            return no_such_path(request.headers)
+            return no_such_path(request)
         if route.kind is Kind.UNKNOWN_RESOURCE:
             return resource_not_found()
         if request.method != "GET":
             return MethodNotAllowedError("the server does not allow this method on the requested resource", NO_DETAILS)
         if route.kind is Kind.VALUES:
-            return self._values(route, request.headers, pretty)
-        return self._documents.answer(route, request.headers, pretty)
+            return self._values(route, request, pretty)
+        return self._documents.answer(route, request, pretty)
 
-    def _values(self, route: Route, asked: MultiMapping[str], pretty: bool) -> Response | ApiError:
-        form = negotiate(asked.get(_ACCEPT, ""), pretty).form
+    def _values(self, route: Route, asked: Request, pretty: bool) -> Response | ApiError:
+        form = negotiate(asked.headers.get("accept"), pretty).form
         if isinstance(form, Refusal):
             return refused(form)
         if route.options_error is not None:
@@ -173,11 +180,9 @@ class Api:
         self._note(ref, route, asked, result, 200, now_ms)
         return reply(asked, 200, CONTENT_TYPES[form], body)
 
-    def _note(
-        self, ref: MetricRef, route: Route, asked: MultiMapping[str], result: MetricResult, code: int, now_ms: int
-    ) -> None:
+    def _note(self, ref: MetricRef, route: Route, asked: Request, result: MetricResult, code: int, now_ms: int) -> None:
         if self._on_read is not None:
-            self._on_read(ref, route, asked.get(_USER_AGENT, ""), result, code, now_ms)
+            self._on_read(ref, route, asked.headers.get("user-agent"), result, code, now_ms)
 
     def _absent(self, route: Route) -> ApiError:
         defined = self._defined(route.ref)
@@ -187,7 +192,7 @@ class Api:
         unknown = UnknownAnswer(route.metric_name, Reason.NO_DATA, f"{Reason.NO_DATA}: {why}")
         return UnavailableError(unknown.message(route.ref.namespace))
 
-    def _probe(self, route: Route, asked: MultiMapping[str]) -> Response:
+    def _probe(self, route: Route, asked: Request) -> Response:
         checks = self._health.readyz() if route.kind is Kind.READYZ else self._health.livez()
         healthy = all(error is None for _, error in checks)
         if healthy and "verbose" not in route.target.query:

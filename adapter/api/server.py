@@ -1,23 +1,32 @@
-"""The secure port: aiohttp's HTTP/1.1 around the API, which decides everything else."""
+"""The secure port: listens, bounds what clients may take, and answers by the API, which decides everything else."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable
+from dataclasses import astuple
 from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from adapter.api.peer import Peers
+from adapter.api.connection import Connection, State
+from adapter.api.headers import Headers
+from adapter.api.limits import DEFAULT, Limits
+from adapter.api.peer import chain
+from adapter.api.plain import PlainReader
 from adapter.api.request import Request, Response, Undecided
+from adapter.api.wire import BUG, SERVER
 
-_KEEP_ALIVE_S = 120.0  # longer than the 90 s for which kube-apiserver keeps an idle connection to us
 _MAX_HEADERS = 512  # kube-apiserver sends one X-Remote-Group a group of the user
 _LINGERING_S = 1.0  # nothing we serve reads a body
 _DRAIN_S = 5.0  # an answer is ready at once; only a slow reader can take longer
+_SURPLUS = 100  # connections above the bound that are told so; any more are closed unheard
+_BACKLOG = 512
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +48,9 @@ class ApiServer:
         host: The address to bind.
         port: 0 takes a free one.
         ssl_context: None serves plain HTTP, for tests.
+        limits: What clients may take.
         drain_s: How long answers under way may take once the block is left.
+        on_refused: Told why a request was shed or a connection ended for want of room or time.
     """
 
     def __init__(
@@ -49,56 +60,162 @@ class ApiServer:
         host: str = "127.0.0.1",
         port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
+        limits: Limits = DEFAULT,
         drain_s: float = _DRAIN_S,
+        on_refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._respond = respond
         self._host = host
         self._ssl_context = ssl_context
         self._drain_s = drain_s
-        self._peers = Peers()
-        self._runner: web.ServerRunner | None = None
+        self._connections: dict[Connection, None] = {}
+        self._none_left = asyncio.Event()
+        self._tasks = asyncio.TaskGroup()
+        self._listener: asyncio.Server | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._aiohttp: web.Server
+        self.limits = limits
+        self.reader = PlainReader()
+        self.refused = on_refused
         self.port = port
         """The port that is bound, once it is."""
         self.stopping = False
         """Set it and each answer asks the client to take its next request elsewhere."""
+        self.in_flight = 0
+        """How many requests wait to be decided."""
+
+    @property
+    def connections(self) -> int:
+        """How many are open, handshakes aside."""
+        return len(self._connections)
 
     async def __aenter__(self) -> Self:
-        server = web.Server(
+        loop = asyncio.get_running_loop()
+        self._aiohttp = web.Server(
             self._handle,
             logger=logger,
             access_log=None,
-            keepalive_timeout=_KEEP_ALIVE_S,
+            keepalive_timeout=self.limits.other_s,
             lingering_time=_LINGERING_S,
             max_headers=_MAX_HEADERS,
             auto_decompress=False,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=self._drain_s)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self.port, ssl_context=self._ssl_context).start()
-        except OSError:
-            await self._runner.cleanup()
-            raise
-        self.port = self._runner.addresses[0][1]
+        tls = self._ssl_context is not None
+        self._listener = await loop.create_server(
+            lambda: Connection(self, loop),
+            self._host,
+            self.port,
+            ssl=self._ssl_context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=self.limits.handshake_s if tls else None,
+            ssl_shutdown_timeout=self._drain_s if tls else None,
+        )
+        self.port = self._listener.sockets[0].getsockname()[1]
+        await self._tasks.__aenter__()
+        self._sweep()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stopping = True
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            self._listener.close()
+        for connection in list(self._connections):
+            connection.end()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._drain_s):
+                while self._connections:
+                    self._none_left.clear()
+                    await self._none_left.wait()
+        for connection in list(self._connections):
+            connection.abort()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await self._aiohttp.shutdown(0)
+        # Not told of the block's own error, which it would wrap.
+        await self._tasks.__aexit__(None, None, None)
+
+    def opened(self, connection: Connection) -> None:
+        """Take note of a connection, and make room for it."""
+        self._connections[connection] = None
+        if len(self._connections) <= self.limits.connections:
+            return
+        # A client that means well sends a head at once: one that is half sent goes first, then the longest idle.
+        waiting = [each for each in self._connections if each.state is State.READING and each is not connection]
+        if waiting:
+            self.refused("evicted")
+            min(waiting, key=lambda each: each.deadline_s).abort()
+        elif len(self._connections) <= self.limits.connections + _SURPLUS:
+            connection.surplus = True
+        else:
+            self.refused("connections")
+            connection.abort()
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        del self._connections[connection]
+        if not self._connections:
+            self._none_left.set()
+
+    def respond(self, request: Request) -> Response | Undecided:
+        """Answer a request; a refusal if too many wait already. A bug of ours costs this one answer."""
+        try:
+            found = self._respond(request)
+            if isinstance(found, Undecided) and self.in_flight >= self.limits.in_flight:
+                request = request._replace(shed=True)
+                found = self._respond(request)
+        except Exception:  # the barrier around one request
+            logger.exception("a bug: a request could not be answered")
+            return BUG
+        if request.shed and isinstance(found, Response) and found.status == 429:
+            self.refused("in-flight" if self.in_flight >= self.limits.in_flight else "connections")
+        return found
+
+    def settle(self, request: Request, undecided: Undecided) -> asyncio.Task[Response]:
+        """Have a request decided, and answer it."""
+        self.in_flight += 1
+        task = self._tasks.create_task(self._settle(request, undecided), name="request")
+        task.add_done_callback(self._settled)
+        return task
+
+    def other(self) -> asyncio.Protocol:
+        """Return aiohttp's part of a connection."""
+        return self._aiohttp()
+
+    async def _settle(self, request: Request, undecided: Undecided) -> Response:
+        found: Response | Undecided = undecided
+        while isinstance(found, Undecided):
+            try:
+                request = request._replace(verdict=await found.decide())
+            except Exception:  # the same barrier
+                logger.exception("a bug: a request could not be decided")
+                return BUG
+            found = self.respond(request)
+        return found
+
+    def _settled(self, _: asyncio.Task[Response]) -> None:
+        self.in_flight -= 1
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
-        # aiohttp answers 500, logs and closes this one connection if this raises.
-        asked = Request(request.method, request.raw_path, request.headers, self._peers.chain(request.transport))
-        answer = self._respond(asked)
-        while isinstance(answer, Undecided):
-            answer = self._respond(asked._replace(verdict=await answer.decide()))
-        status, headers, body = answer
-        response = web.Response(status=status, headers=headers, body=body)
+        """Answer what came through aiohttp: the last request of its connection."""
+        headers = Headers(request.headers.items())
+        transport = request.transport
+        peer = () if transport is None else chain(transport.get_extra_info("ssl_object"))
+        asked = Request(request.method, request.raw_path, headers, headers.get("audit-id"), peer)
+        found = self.respond(asked)
+        status, fields, body = await self.settle(asked, found) if isinstance(found, Undecided) else found
+        response = web.Response(status=status, headers=fields, body=body)
         # aiohttp would name itself and its version.
-        response.headers["Server"] = "spillway"
-        if self.stopping or headers.get("Connection") == "close":
-            response.force_close()
+        response.headers["Server"] = SERVER
+        response.force_close()
         return response
+
+    def _sweep(self) -> None:
+        """End the connections that have let their deadline pass."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        for connection in [each for each in self._connections if each.deadline_s <= now_s]:
+            connection.expire()
+        _, _, _, *bounds_s = astuple(self.limits)
+        self._sweeping = loop.call_later(min(1.0, *(bound_s / 4 for bound_s in bounds_s)), self._sweep)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from multidict import istr
 
 from adapter.auth.certificates import UNREADABLE, Authority
 
@@ -23,13 +22,13 @@ _BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", 
 class HeaderNames:
     """Which certificates may vouch for a user in headers, and which headers those are.
 
-    `allowed_names`: common names; none: any. `extra_prefixes` are lower case.
+    `allowed_names`: common names; none: any. The names of headers are in lower case.
     """
 
     allowed_names: frozenset[str] = frozenset()
-    username: tuple[istr, ...] = ()
-    uid: tuple[istr, ...] = ()
-    groups: tuple[istr, ...] = ()
+    username: tuple[str, ...] = ()
+    uid: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     extra_prefixes: tuple[str, ...] = ()
 
 
@@ -94,12 +93,12 @@ def _headers(data: Mapping[str, str], previous: HeaderNames, problems: list[str]
         _names(username),
         _names(uid),
         _names(groups),
-        tuple(each.lower() for each in prefixes if each),
+        _names(prefixes),
     )
 
 
-def _names(headers: Sequence[str]) -> tuple[istr, ...]:
-    return tuple(istr(each) for each in headers if each)
+def _names(headers: Sequence[str]) -> tuple[str, ...]:
+    return tuple(each.lower() for each in headers if each)
 
 
 def _strings(data: Mapping[str, str], key: str, problems: list[str]) -> list[str]:

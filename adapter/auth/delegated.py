@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
+from weakref import WeakKeyDictionary
 
+from adapter.api.headers import Headers
 from adapter.api.request import Attributes, Request, Undecided, Verdict
 from adapter.api.tls import CertificateError
 from adapter.auth import config
 from adapter.auth.access import Question, ReviewError, forbidden, question
 from adapter.auth.certificates import Refused
+from adapter.auth.config import HeaderNames
 from adapter.auth.decisions import Decisions
 from adapter.auth.headers import bearer_token, user_of
 from adapter.auth.reviews import Failure, Reviews
@@ -97,6 +100,8 @@ class DelegatedAuth:
             look_every_s=look_every_s,
         )
         self._trust = trust
+        # Whom headers name, by the names that were looked for; the same headers come again and again.
+        self._named: WeakKeyDictionary[Headers, tuple[HeaderNames, User | None]] = WeakKeyDictionary()
         self._rotate = rotate
         self._now_s = now_s
         self._monotonic_s = monotonic_s
@@ -180,7 +185,7 @@ class DelegatedAuth:
                 failed = (f"as a front proxy: {verified.why}",)
             elif trusted.headers.allowed_names and verified.common_name not in trusted.headers.allowed_names:
                 failed = (f"as a front proxy: {verified.common_name} is not in requestheader-allowed-names",)
-            elif user := user_of(request.headers, trusted.headers):
+            elif user := self._user_of(request.headers, trusted.headers):
                 return user
         if trusted.client_ca is not None:
             verified = trusted.client_ca.verify(request.peer, now_s)
@@ -189,6 +194,12 @@ class DelegatedAuth:
             elif verified.user is not None:
                 return verified.user
         return failed
+
+    def _user_of(self, headers: Headers, names: HeaderNames) -> User | None:
+        known = self._named.get(headers)
+        if known is None or known[0] is not names:
+            known = self._named[headers] = (names, user_of(headers, names))
+        return known[1]
 
     async def _review(self, who: _Unreviewed, asked: Attributes, selector: Selector) -> Verdict:
         holder = await self.tokens.holder(who.token)
