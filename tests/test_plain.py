@@ -138,31 +138,18 @@ VALUE_TEXTS = st.one_of(
 )
 NAMES = st.sampled_from(
     [
-        "Host",
-        "User-Agent",
-        "Accept",
-        "Audit-Id",
-        "audit-id",
-        "X-Forwarded-Uri",
-        "X-Remote-User",
-        "Impersonate-User",
-        "Connection",
-        "Expect",
-        "Upgrade",
-        "Content-Length",
-        "Transfer-Encoding",
-        "TE",
-        "Keep-Alive",
-        "If-None-Match",
-        "X_Y",
-        "X Y",
-        " X",
-        "",
-        "Authorization",
-        "Content-Type",
-        "X-Ünder",
-        "Trailer",
-        "Proxy-Connection",
+        *(
+            "Host",
+            "User-Agent",
+            "Accept",
+            "Audit-Id",
+            "audit-id",
+            "X-Forwarded-Uri",
+            "X-Remote-User",
+            "Impersonate-User",
+        ),
+        *("Connection", "Expect", "Upgrade", "Content-Length", "Transfer-Encoding", "TE", "Keep-Alive", "Trailer"),
+        *("X_Y", "X Y", " X", "", "Authorization", "Content-Type", "X-Ünder", "If-None-Match", "Proxy-Connection"),
     ]
 )
 FIELDS = st.lists(
