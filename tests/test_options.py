@@ -84,7 +84,6 @@ def test_every_flag() -> None:
         *("--namespace", "n", "--service-name", "s", "--lease-name", "l", "--cert-mode", "files"),
         *("--patch-apiservice=false", "--strict-reach", "--reach-allow", "10.20.0.0/16", "--reach-allow", "fd00::/8"),
         *("--share", "a=b", "--share", "a=c", "--max-metrics-per-namespace", "7", "--max-reads", "64"),
-        *("--share", "a=b", "--share", "a=c", "--max-metrics-per-namespace", "7"),
         *("--max-connections", "8", "--max-requests-inflight", "9"),
         *("--config", "more", "--bind-address", "::1", "--secure-port", "0", "--tls-cert-file", "c"),
         *("--tls-private-key-file", "k", "--cert-dir", "d", "--metrics-bind-address", "10.0.0.1"),
