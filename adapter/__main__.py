@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -48,6 +49,8 @@ def main() -> None:
 def _serve(options: ServeOptions) -> int:
     from adapter.app import StartError, serve
 
+    # Thousands of targets make and drop objects all the time: every 700 of them is too often to look for rings.
+    gc.set_threshold(10_000)
     logs.configure(options.log_level, options.log_format)
     said: list[str] = []
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import tempfile
@@ -133,6 +134,8 @@ async def _compile(health: Health) -> None:
     """Compile the kernels, in a thread: probes are answered meanwhile."""
     started = time.monotonic()
     kernels = await asyncio.to_thread(compile_all)
+    # Nothing of what was imported and compiled is ever garbage: looking through it again held the loop for 70 ms.
+    gc.freeze()
     health.compiled = True
     seconds = round(time.monotonic() - started, 2)
     log.info("kernels ready", extra={"kernels": kernels, "cached": cached(), "seconds": seconds})

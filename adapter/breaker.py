@@ -29,7 +29,9 @@ LONGEST_ASKED_MS = 300_000
 """The longest pause that a source is granted: a wrong or hostile Retry-After must not silence a metric for ever."""
 
 _FIRST_WITHIN_MS = 1_000
-"""The first reads are spread over this time, or an interval if that is shorter: a start must not be a stampede."""
+_FIRST_EACH_MS = 2
+"""The first reads are spread over this time, or so much an endpoint, but never over more than an interval: a start must
+not be a stampede. A page's first read takes about a millisecond: there is a connection to make, and names to learn."""
 
 _MOST_DOUBLINGS = 8
 
@@ -63,9 +65,10 @@ class Rhythm:
         """Return when to read again about `wait_ms` after a read, which may have come late or early."""
         return self.at_or_after(read_ms + max(self.interval_ms // 2, wait_ms - self.interval_ms // 2))
 
-    def first_delay_ms(self) -> int:
-        """Return how long to wait before the first read: briefly, spread by phase."""
-        return self.phase_ms * min(self.interval_ms, _FIRST_WITHIN_MS) // self.interval_ms
+    def first_delay_ms(self, endpoints: int = 1) -> int:
+        """Return how long to wait before the first read: briefly, spread by phase, longer if so many begin together."""
+        within_ms = max(_FIRST_WITHIN_MS, _FIRST_EACH_MS * endpoints)
+        return self.phase_ms * min(self.interval_ms, within_ms) // self.interval_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +103,9 @@ class Breaker:
     asked_until_ms: int | None = None
 
     @classmethod
-    def new(cls, rhythm: Rhythm, now_ms: int) -> Breaker:
-        """Return the breaker of an endpoint that was never read."""
-        return cls(rhythm, State.CLOSED, now_ms, now_ms + rhythm.first_delay_ms())
+    def new(cls, rhythm: Rhythm, now_ms: int, endpoints: int = 1) -> Breaker:
+        """Return the breaker of an endpoint that was never read, one of so many that begin now."""
+        return cls(rhythm, State.CLOSED, now_ms, now_ms + rhythm.first_delay_ms(endpoints))
 
     def began(self, now_ms: int) -> Breaker:
         """Return what a read that begins makes of it.

@@ -91,7 +91,8 @@ class Collector:
             self._tasks.pop(spec).cancel()
             self._breakers.pop(spec, None)
         for spec in starting:
-            self._tasks[spec] = self._parent.create_task(self._poll(spec), name=f"collect {spec.name}")
+            polling = self._poll(spec, len(starting))
+            self._tasks[spec] = self._parent.create_task(polling, name=f"collect {spec.name}")
 
     def explain(self, ref: MetricRef) -> dict[str, Any]:
         """Return the endpoints that a metric is read from, those in trouble first, as many as a person reads."""
@@ -112,10 +113,10 @@ class Collector:
         self.apply([])
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _poll(self, spec: EndpointSpec) -> None:
-        """Read one endpoint for ever."""
+    async def _poll(self, spec: EndpointSpec, starting: int) -> None:
+        """Read one endpoint for ever; it is one of so many that begin together."""
         began_ms = self._now_ms()
-        breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms)
+        breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms, starting)
         endpoint = spec.open()
         try:
             await asyncio.sleep(breaker.wait_ms(began_ms, began_ms) / 1000)

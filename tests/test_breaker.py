@@ -39,6 +39,7 @@ def test_reads_stay_on_the_phase_and_never_bunch(interval_ms: int, read_ms: int,
     assert due_ms % interval_ms == rhythm.phase_ms
     assert interval_ms // 2 <= due_ms - read_ms <= cap_ms(interval_ms) + interval_ms
     assert 0 <= rhythm.first_delay_ms() <= 1_000
+    assert 0 <= rhythm.first_delay_ms(5_000) <= min(interval_ms, 10_000)
 
 
 def test_a_healthy_endpoint_is_read_once_an_interval() -> None:

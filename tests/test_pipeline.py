@@ -78,6 +78,25 @@ def test_what_is_submitted_is_published() -> None:
     drive(scenario)
 
 
+def test_a_metric_that_was_just_computed_waits_and_holds_up_no_other() -> None:
+    """What targets bring one after another is taken in and computed together, a fiftieth of an interval on."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        rules = {REF: replace(RULE, interval_ms=3_600_000), OTHER: replace(RULE, ref=OTHER, source_id="o")}
+        pipeline.configure(rules)
+        await result(pipeline, lambda r: r.unknown is not None)
+        pipeline.configure({**rules})  # nothing waits for what it was before
+        pipeline.submit([batch(10, {queue("a"): 3})])
+        first = await result(pipeline, lambda r: r.unknown is None)
+        pipeline.submit([batch(11, {queue("a"): 4}), batch(11, {queue("a"): 7}, ref=OTHER)])
+        await result(pipeline, lambda r: r.unknown is None, OTHER)
+        assert pipeline.snapshot.results[REF] is first
+        pipeline.configure({**rules})
+        assert milli(await result(pipeline, lambda r: r is not first)) == {(): 4000}
+
+    drive(scenario)
+
+
 def test_a_passed_deadline_is_evaluated_without_any_read(caplog: pytest.LogCaptureFixture) -> None:
     """When maxAge passes the metric becomes unknown by itself, and that is logged once."""
 
