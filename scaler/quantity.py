@@ -18,6 +18,8 @@ def text(milli: int) -> str:
     """
     if milli == 0:
         return "0"
+    if milli % 1000:
+        return f"{milli}m"
     sign, mantissa, exponent = "-" if milli < 0 else "", abs(milli), -3
     while mantissa % 1000 == 0 and exponent < 18:
         mantissa //= 1000

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from adapter.api import encode
 from adapter.api.encode import Form
+from adapter.api.fragments import FragmentCache
 from adapter.errors import (
     NO_DETAILS,
     ApiError,
@@ -24,7 +25,8 @@ from adapter.errors import (
     UnavailableError,
 )
 from scaler import quantity
-from scaler.model import ExternalMetricValue, labels_of
+from scaler.model import ExternalMetricValue, Labels, labels_of
+from tests import naive_encode
 
 ITEM = ExternalMetricValue(labels_of({"queue": "a"}), 1_767_323_045_999, 60, 1500, 0)
 
@@ -37,7 +39,7 @@ class InternalError(ApiError):
 
 
 class TooManyRequestsError(ApiError):
-    """As the reference throttles; we never do."""
+    """As the reference throttles: with a time to come back after, which we never send."""
 
     code = 429
     reason = "TooManyRequests"
@@ -137,6 +139,48 @@ def test_text_forms_are_read_back(metric_name: str, items: list[ExternalMetricVa
     assert json.loads(encode.values(metric_name, items, Form.JSON)) == expected
     assert json.loads(encode.values(metric_name, items, Form.PRETTY)) == expected
     assert yaml.safe_load(encode.values(metric_name, items, Form.YAML)) == expected
+
+
+ANY_TEXT = st.one_of(
+    TEXTS, st.text(max_size=8), st.text(st.characters(categories=["Cs"]), max_size=2), st.just("x" * 200)
+)
+ANY_ITEMS = st.lists(
+    st.builds(
+        ExternalMetricValue,
+        st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=3).map(lambda labels: tuple(labels.items())),
+        st.integers(0, 4_000_000_000_000),
+        st.none() | st.integers(0, 100_000),
+        st.integers(-quantity.MAX_MILLI, quantity.MAX_MILLI) | st.integers(0, 30).map(lambda zeros: 10**zeros % 10**19),
+        st.just(0),
+    ),
+    max_size=6,
+)
+
+
+@given(ANY_TEXT, ANY_ITEMS)
+def test_values_are_what_the_slow_twins_write(metric_name: str, items: list[ExternalMetricValue]) -> None:
+    """Whatever names, labels, times and values are, JSON and protobuf are the twins', byte by byte, again and again."""
+    for _ in range(2):
+        assert encode.values(metric_name, items, Form.JSON) == naive_encode.json_values(metric_name, items)
+        assert encode.values(metric_name, items, Form.PROTOBUF) == naive_encode.protobuf_values(metric_name, items)
+
+
+def test_what_is_kept_of_items_is_bounded() -> None:
+    """Beginnings are written once an item, and when they take too much room all go."""
+    written: list[str] = []
+
+    def write(metric_name: str, labels: Labels) -> str:
+        written.append(metric_name)
+        return f"{metric_name}{labels}"
+
+    cache = FragmentCache(write, max_size=2000)
+    for _ in range(3):
+        assert cache.of("m")[ITEM.labels] == f"m{ITEM.labels}"
+    assert written == ["m"]
+    for number in range(1000):
+        assert cache.of(f"m{number}")[ITEM.labels].startswith(f"m{number}(")
+        assert cache.size < 2100
+    assert len(written) == 1001
 
 
 def fields(data: bytes) -> list[tuple[int, int | bytes]]:

@@ -6,11 +6,13 @@ Source: generated.proto of k8s.io/metrics external_metrics/v1beta1, of meta/v1, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
+from adapter.api.fragments import FragmentCache
 from adapter.errors import ApiError, Details
 from scaler import quantity
-from scaler.model import ExternalMetricValue
+from scaler.model import ExternalMetricValue, Labels
 
 _MAGIC = b"k8s\0"
 _LIST_META = b"\x0a\x06\x0a\x00\x12\x00\x1a\x00"
@@ -59,17 +61,37 @@ def envelope(api_version: str, kind: str, *parts: bytes) -> bytes:
 
 def values(api_version: str, kind: str, metric_name: str, items: Sequence[ExternalMetricValue]) -> bytes:
     """Return the ExternalMetricValueList of these items."""
-    name = text(1, metric_name)
-    return envelope(api_version, kind, _LIST_META, *(message(2, name, *_item(item)) for item in items))
+    beginnings = _BEGINNINGS.of(metric_name)
+    written = [_LIST_META]
+    for item in items:
+        value = quantity.text(item.milli).encode()
+        time = _time(item.timestamp_ms // 1000, item.window_s)
+        body = beginnings[item.labels] + time + _VALUE_TAGS[len(value)] + value
+        written.append(_item_tag(len(body)) + body)
+    return envelope(api_version, kind, *written)
 
 
-def _item(item: ExternalMetricValue) -> Iterable[bytes]:
-    for key, value in item.labels:
-        yield message(2, text(1, key), text(2, value))
-    yield message(3, integer(1, item.timestamp_ms // 1000), integer(2, 0))
-    if item.window_s is not None:
-        yield integer(4, item.window_s)
-    yield message(5, text(1, quantity.text(item.milli)))
+def _beginning(metric_name: str, labels: Labels) -> bytes:
+    """Return the beginning of an item, up to its time."""
+    return text(1, metric_name) + b"".join([message(2, text(1, key), text(2, value)) for key, value in labels])
+
+
+_BEGINNINGS = FragmentCache(_beginning)
+
+
+@lru_cache(maxsize=1024)
+def _time(seconds: int, window_s: int | None) -> bytes:
+    time = message(3, integer(1, seconds), integer(2, 0))
+    return time if window_s is None else time + integer(4, window_s)
+
+
+# What stands before the text of a value, message(5, text(1, …)), by its length: at most a sign, 19 digits and a suffix.
+_VALUE_TAGS = tuple(message(5, text(1, "x" * size)).removesuffix(b"x" * size) for size in range(22))
+
+
+@lru_cache(maxsize=1024)
+def _item_tag(size: int) -> bytes:
+    return varint(2 << 3 | 2) + varint(size)
 
 
 def status(error: ApiError) -> bytes:
