@@ -1,7 +1,7 @@
 """The whole-answer rule: what a reader with a selector may be told of a metric.
 
 An HPA sums whatever it gets and never looks at its age. So an answer is all of the items that the selector matches,
-each of them known and current, or it is unknown.
+each of them known and current, or stood in for by the metric's policy; or it is unknown.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Unknown, UnknownItem
+from scaler.policy import floor_alone, lost_item, stand_in
 from scaler.selector import Selector
 
 _NAMED_ITEMS = 3
@@ -32,22 +33,41 @@ def answer(result: MetricResult, selector: Selector, now_ms: int) -> tuple[Exter
     """Return the items that the selector matches, or why they cannot be told.
 
     No matching item is an answer, the empty one. An item that is unknown, or from its `valid_until_ms` on stale, makes
-    the whole answer unknown; so does, for every selector, a result whose set of items is unknown.
+    the whole answer unknown, unless a policy stands in for it; so does, for every selector, a result whose set of items
+    is unknown. Each item that is returned is what it is until its `valid_until_ms`.
     """
     if result.unknown is not None:
-        return UnknownAnswer(result.metric_name, result.unknown.reason, describe(result.unknown))
+        return _of_unknown_set(result, result.unknown, selector, now_ms)
     known: list[ExternalMetricValue] = []
     unknown: list[tuple[Labels, Unknown]] = []
     for item in result.items:
         if not selector.matches(item.labels):
             continue
-        if isinstance(item, UnknownItem):
-            unknown.append((item.labels, item.unknown))
-        elif item.valid_until_ms <= now_ms:
-            unknown.append((item.labels, Unknown(Reason.STALE, since_ms=item.valid_until_ms)))
-        else:
+        if not isinstance(item, UnknownItem) and item.valid_until_ms > now_ms:
             known.append(item)
+            continue
+        lost = lost_item(item, None)
+        served = stand_in(result.when_unknown, lost, now_ms)
+        if served is None:
+            unknown.append((lost.labels, lost.unknown))
+        else:
+            known.append(served)
     return _unknown(result.metric_name, unknown) if unknown else tuple(known)
+
+
+def _of_unknown_set(
+    result: MetricResult, unknown: Unknown, selector: Selector, now_ms: int
+) -> tuple[ExternalMetricValue, ...] | UnknownAnswer:
+    """Let the policy stand in for each item that there was last; if there was none, for one that the selector names."""
+    policy = result.when_unknown
+    items = [lost_item(item, unknown) for item in result.last if selector.matches(item.labels)]
+    served = [stand_in(policy, item, now_ms) for item in items]
+    if not served:
+        served = [floor_alone(policy, selector.equality_labels(), unknown, now_ms)]
+    known = tuple(item for item in served if item is not None)
+    if len(known) < len(served):
+        return UnknownAnswer(result.metric_name, unknown.reason, describe(unknown))
+    return known
 
 
 def _unknown(metric_name: str, items: list[tuple[Labels, Unknown]]) -> UnknownAnswer:

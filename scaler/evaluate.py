@@ -7,28 +7,31 @@ or until its oldest member is older than maxAge.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
 
+from scaler import guard
 from scaler.coverage import current_targets, names
 from scaler.histograms import BOUND
 from scaler.items import Item, adds_histograms, items_of
 from scaler.members import members_of
 from scaler.model import (
     ExternalMetricValue,
+    Labels,
     MetricRef,
     MetricResult,
+    Past,
     Reason,
     Snapshot,
     Unknown,
     UnknownItem,
 )
+from scaler.policy import earlier, lost_item, next_change_ms
 from scaler.rules import COUNTER, CounterStart, Function, MetricRule
 from scaler.store import SeriesStore, TableSpec, since
 
 _by_labels = attrgetter("labels")
-_SKEW_MS = 5_000
 
 
 def table_spec(rule: MetricRule) -> TableSpec:
@@ -82,14 +85,18 @@ def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, n
     if isinstance(targets, Unknown) or table is None:
         unknown = targets if isinstance(targets, Unknown) else Unknown(Reason.NO_DATA, "not read yet")
         current = _still_current(before, now_ms)
-        return _built(rule, current, now_ms) if current else _all_unknown(rule, unknown, before, now_ms)
+        past = None if before is None else before.past
+        return _built(rule, current, past, now_ms) if current else _all_unknown(rule, unknown, before, now_ms)
     gone = [(name, block) for name, block in table.blocks.items() if block.departed] if table.departed else []
     members = members_of(store, rule, targets, gone, now_ms)
-    items = items_of(table, rule, members)
+    items: Sequence[Item] = items_of(table, rule, members)
     if not items:
         nothing = Unknown(Reason.NO_DATA, f"{names([t for t, _ in targets])}: read, but it has no such series")
         return _all_unknown(rule, nothing, before, now_ms)
-    return _built(rule, _settled(items, before, now_ms), now_ms)
+    past = None
+    if rule.guard.remembers:
+        items, past = guard.passed(rule, items, None if before is None else before.past, now_ms)
+    return _built(rule, _settled(items, before, now_ms), past, now_ms)
 
 
 def _still_current(before: MetricResult | None, now_ms: int) -> Sequence[Item]:
@@ -100,33 +107,56 @@ def _still_current(before: MetricResult | None, now_ms: int) -> Sequence[Item]:
 
 def _is_current(item: Item, now_ms: int) -> bool:
     """Tell whether an item computed earlier still counts. One from the future is from before a clock was set back."""
-    return (
-        isinstance(item, ExternalMetricValue)
-        and item.timestamp_ms <= now_ms + _SKEW_MS < item.valid_until_ms + _SKEW_MS
-    )
+    return not isinstance(item, UnknownItem) and not _is_future(item, now_ms) and now_ms < item.valid_until_ms
+
+
+def _is_future(item: ExternalMetricValue, now_ms: int) -> bool:
+    return item.timestamp_ms > now_ms + guard.SKEW_MS
 
 
 def _all_unknown(rule: MetricRule, unknown: Unknown, before: MetricResult | None, now_ms: int) -> MetricResult:
-    unknown = since(unknown, before.unknown if before is not None else None, now_ms)
-    return MetricResult(rule.metric_name, (), unknown, now_ms, None)
+    """Return the result whose set of items is unknown, with the items that there were last."""
+    seen = None if before is None else before.unknown
+    unknown = earlier(since(unknown, seen, now_ms), seen)
+    last = () if before is None else before.items if before.unknown is None else before.last
+    last = tuple(item for item in last if isinstance(item, UnknownItem) or not _is_future(item, now_ms))
+    past = None if before is None else before.past
+    return _judged(rule, MetricResult(rule.metric_name, (), unknown, now_ms, None, last=last, past=past), now_ms)
 
 
-def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) -> Iterator[Item]:
-    """Let an earlier item that is still current stand in for an unknown one; unknowns keep the time they began."""
-    earlier = {item.labels: item for item in before.items} if before is not None else {}
+def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) -> Sequence[Item]:
+    """Let an earlier item that is still current stand in for an unknown one.
+
+    What stays unknown keeps the time it began, and its last good value.
+    """
+    if not any(isinstance(item, UnknownItem) for item in items):
+        return items
+    of_set = None if before is None else before.unknown
+    there = () if before is None else before.items if of_set is None else before.last
+    by_labels = {item.labels: item for item in there}
+    found: list[Item] = []
     for item in items:
-        was = earlier.get(item.labels)
+        was = by_labels.get(item.labels)
         if not isinstance(item, UnknownItem):
-            yield item
-        elif was is not None and _is_current(was, now_ms):
-            yield was
+            found.append(item)
+        elif was is not None and of_set is None and _is_current(was, now_ms):
+            found.append(was)
         else:
-            seen = was.unknown if isinstance(was, UnknownItem) else None
-            yield replace(item, unknown=since(item.unknown, seen, now_ms))
+            seen = lost_item(was, of_set).unknown if isinstance(was, UnknownItem) else of_set
+            last = was.last if isinstance(was, UnknownItem) else was
+            if last is not None and _is_future(last, now_ms):
+                last = None
+            found.append(UnknownItem(item.labels, earlier(since(item.unknown, seen, now_ms), seen), last))
+    return found
 
 
-def _built(rule: MetricRule, items: Iterable[Item], now_ms: int) -> MetricResult:
+def _built(rule: MetricRule, items: Iterable[Item], past: Mapping[Labels, Past] | None, now_ms: int) -> MetricResult:
     """Return the result: items sorted by labels, so that every replica answers alike."""
     ordered = tuple(sorted(items, key=_by_labels))
-    ends = [item.valid_until_ms for item in ordered if isinstance(item, ExternalMetricValue)]
-    return MetricResult(rule.metric_name, ordered, None, now_ms, min(ends) if ends else None)
+    return _judged(rule, MetricResult(rule.metric_name, ordered, None, now_ms, None, past=past), now_ms)
+
+
+def _judged(rule: MetricRule, result: MetricResult, now_ms: int) -> MetricResult:
+    """Add what stands in for what is unknown, and when that changes."""
+    result = replace(result, when_unknown=rule.when_unknown)
+    return replace(result, recompute_at_ms=next_change_ms(result, now_ms))

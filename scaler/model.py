@@ -128,19 +128,76 @@ class ExternalMetricValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnknownItem:
-    """An item that exists but whose value is unknown. No answer that could hold it is given."""
+    """An item that exists but whose value is unknown: no answer that could hold it is given, unless a policy stands in.
+
+    `last` is its last good value; None: this process has never known it.
+    """
 
     labels: Labels
     unknown: Unknown
+    last: ExternalMetricValue | None = None
+
+
+class Then(StrEnum):
+    """What is served of what is unknown: an error, its last good value for a while, or at least a floor."""
+
+    ERROR = "error"
+    HOLD = "hold"
+    FLOOR = "floor"
+
+
+@dataclass(frozen=True, slots=True)
+class WhenUnknown:
+    """What stands in for an item that is unknown.
+
+    Args:
+        then: The policy.
+        hold_for_ms: For hold: how long the last good value stands in after it stopped being current.
+        floor_milli: For floor: what an item is served as at least.
+        floor_after_ms: For floor: how long an item without a last good value is unknown before the floor stands in.
+    """
+
+    then: Then = Then.ERROR
+    hold_for_ms: int = 0
+    floor_milli: int = 0
+    floor_after_ms: int = 0
+
+
+ERROR = WhenUnknown()
+
+
+class Past(NamedTuple):
+    """What the steps of a guard remember of one item.
+
+    Args:
+        raw: The newest value, within the guard's bounds.
+        believed: What maxStep made of it: that, or an earlier one while a jump is held.
+        served: What fallHalfLife made of that.
+        level_milli: The same, not rounded.
+        jump_ms: The newest sample when the jump that is held was first seen; None: nothing is held.
+    """
+
+    raw: ExternalMetricValue
+    believed: ExternalMetricValue
+    served: ExternalMetricValue
+    level_milli: float
+    jump_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class MetricResult:
     """What is known of one metric.
 
-    `unknown` is set while the set of items itself is unknown; `items` is then empty. The result must be computed
-    again when `recompute_at_ms` has passed, even if nothing was collected (None: never). `all_read` says that every
-    target has been read at least once, well or not.
+    Args:
+        metric_name: The name as its author wrote it.
+        items: Each item, sorted by labels; none while the set of items is unknown.
+        unknown: Why the set of items itself is unknown, while it is.
+        evaluated_ms: When that was computed.
+        recompute_at_ms: When it must be computed again, even if nothing was collected; None: never.
+        all_read: Every target has been read at least once, well or not.
+        when_unknown: What stands in for what is unknown.
+        last: The items as they were when their set became unknown.
+        past: What the guard remembers, by labels; None: it has no steps that remember.
     """
 
     metric_name: str
@@ -149,6 +206,9 @@ class MetricResult:
     evaluated_ms: int
     recompute_at_ms: int | None
     all_read: bool = True
+    when_unknown: WhenUnknown = ERROR
+    last: tuple[ExternalMetricValue | UnknownItem, ...] = ()
+    past: Mapping[Labels, Past] | None = None
 
 
 @dataclass(frozen=True, slots=True)

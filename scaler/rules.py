@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scaler.model import MetricRef
+from scaler.model import ERROR, MetricRef, Then, WhenUnknown
 
 
 class Function(StrEnum):
@@ -95,10 +95,24 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Bounds of a served item, in the metric's unit, applied after aggregation."""
+    """What an item must pass after aggregation, in this order; values are in the metric's unit.
+
+    Args:
+        min: A lower value is this one.
+        max: A higher value is this one.
+        max_step: A value further than this from the one before is held until a second collection says so too.
+        fall_half_life_ms: A value that falls does so by half of the way in this time; one that rises does so at once.
+    """
 
     min: float | None = None
     max: float | None = None
+    max_step: float | None = None
+    fall_half_life_ms: int | None = None
+
+    @property
+    def remembers(self) -> bool:
+        """Tell whether a step depends on what was served before."""
+        return self.max_step is not None or self.fall_half_life_ms is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +130,9 @@ class MetricRule:
         listed: Whether that is the last word for now; False while an answer is still on its way.
         signal: From samples to one number a series.
         aggregate: From series to items; None: one item a series.
-        guard: Bounds of an item.
+        guard: What an item must pass.
         max_age_ms: How old the newest good sample of a series may be and still be current.
+        when_unknown: What stands in for an item that is unknown.
         min_coverage: The share of targets that must be current, in [0, 1].
         max_series: More series than this and the metric is unknown.
     """
@@ -131,6 +146,7 @@ class MetricRule:
     aggregate: Aggregate | None = None
     guard: Guard = Guard()
     max_age_ms: int = 60_000
+    when_unknown: WhenUnknown = ERROR
     min_coverage: float = 1.0
     max_series: int = 10_000
     waiting: str = ""
@@ -139,7 +155,10 @@ class MetricRule:
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """What must stay the same for an earlier result of this metric to still be one."""
+        """What must stay the same for an earlier result of this metric to still be one.
+
+        Not `when_unknown`: what was known stays known, whatever is to stand in for it later.
+        """
         judged = (self.max_age_ms, self.min_coverage)
         return self.metric_name, self.source_id, self.signal, self.aggregate, self.guard, judged
 
@@ -170,6 +189,18 @@ def problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
         )
     if rule.guard.min is not None and rule.guard.max is not None and rule.guard.min > rule.guard.max:
         yield "spec.guard.min", f"must not be above spec.guard.max ({rule.guard.max:g}), got {rule.guard.min:g}"
+    yield from _floor_problems(rule)
+
+
+def _floor_problems(rule: MetricRule) -> Iterator[tuple[str, str]]:
+    """A floor that the guard forbids would be served when nothing is known, of all times."""
+    if rule.when_unknown.then is not Then.FLOOR:
+        return
+    floor, low, high = rule.when_unknown.floor_milli / 1000, rule.guard.min, rule.guard.max
+    if low is not None and floor < low:
+        yield "spec.whenUnknown.floor", f"must not be below spec.guard.min ({low:g}), got {floor:g}"
+    if high is not None and floor > high:
+        yield "spec.whenUnknown.floor", f"must not be above spec.guard.max ({high:g}), got {floor:g}"
 
 
 def _window_problems(signal: Signal, interval_ms: int) -> Iterator[tuple[str, str]]:

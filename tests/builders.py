@@ -49,13 +49,13 @@ def batch(
     """Return a batch; a reading that is an Unknown is a problem of its series."""
     problems = {i: v for i, v in enumerate(readings.values()) if isinstance(v, Unknown)}
     values = np.array([np.nan if isinstance(v, Unknown) else v for v in readings.values()], np.float64)
-    start_ms = None if start_s is None else int(start_s * 1000)
-    return Batch(ref, target, int(time_s * 1000), layout(tuple(readings)), values, problems, start_ms=start_ms)
+    start_ms = None if start_s is None else round(start_s * 1000)
+    return Batch(ref, target, round(time_s * 1000), layout(tuple(readings)), values, problems, start_ms=start_ms)
 
 
 def failure(time_s: float, unknown: Unknown, target: str = "t") -> Batch:
     """Return the batch of a read that failed as a whole."""
-    return Batch(REF, target, int(time_s * 1000), EMPTY_LAYOUT, np.empty(0), failure=unknown)
+    return Batch(REF, target, round(time_s * 1000), EMPTY_LAYOUT, np.empty(0), failure=unknown)
 
 
 class Bench:
@@ -65,14 +65,14 @@ class Bench:
         self.store = SeriesStore()
         self.rule = rule
         self.snapshot: Snapshot = EMPTY_SNAPSHOT
-        self.store.configure(rule.ref, table_spec(rule), int(start_s * 1000))
+        self.store.configure(rule.ref, table_spec(rule), round(start_s * 1000))
 
     def at(self, now_s: float, *batches: Batch) -> MetricResult:
         """Append, evaluate, and return the metric's result."""
         for each in batches:
             self.store.append(each)
         rules = {self.rule.ref: self.rule}
-        self.snapshot = evaluate(self.store, rules, self.snapshot, {self.rule.ref}, int(now_s * 1000))
+        self.snapshot = evaluate(self.store, rules, self.snapshot, {self.rule.ref}, round(now_s * 1000))
         return self.snapshot.results[self.rule.ref]
 
 

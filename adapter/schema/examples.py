@@ -129,7 +129,7 @@ matchExpressions:
         "function: predict_linear\nwindow: 30m\nahead: 10m\n",
     ),
     "AggregateSpec": ("by: [queue, app.kubernetes.io/name]\nwith: max\n",),
-    "GuardSpec": ("min: 1\nmax: 100000\n",),
-    "WhenUnknownSpec": ("maxAge: 90s\nthen: error\n",),
+    "GuardSpec": ("min: 1\nmax: 100000\n", "maxStep: 5000\nfallHalfLife: 2m\n"),
+    "WhenUnknownSpec": ("maxAge: 90s\nthen: error\n", "then: hold\nholdFor: 30m\n", "then: floor\nfloor: 10\n"),
 }
 """Model → examples of it."""
