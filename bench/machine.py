@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _PACKAGES = ("numpy", "numba", "aiohttp", "redis", "hiredis", "prometheus-client")
-_VERSION_FLAGS = {"redis-server": "--version", "nginx": "-v", "wrk": "-v"}
+_VERSION_FLAGS = {"redis-server": "--version", "nginx": "-v", "wrk": "-v", "prometheus": "--version"}
 
 
 def program(name: str) -> str | None:

@@ -6,49 +6,50 @@ import asyncio
 import random
 import sys
 import time
+from collections.abc import Callable
 
 from bench.processes import LOOPBACK
 
 PATHS = ("/", "/cart", "/checkout", "/search", "/api")
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n\r\n"
 
 
-def bulk(size: int) -> bytes:
-    """Return about `size` bytes of lines that no metric wants, as most of a page is."""
-    rng = random.Random(1)
+def bulk(size: int, seed: int = 1) -> bytes:
+    """Return about `size` bytes of lines that no metric wants, as most of a page is. A seed changes values only."""
+    rng, values = random.Random(1), random.Random(seed)
     lines = ["# HELP shop_cache_bytes What the caches hold.\n# TYPE shop_cache_bytes gauge\n"]
     length = 0
     while length < size:
-        lines.append(f'shop_cache_bytes{{cache="c{len(lines)}",shard="{rng.randrange(64)}"}} {rng.randrange(10**9)}\n')
+        lines.append(
+            f'shop_cache_bytes{{cache="c{len(lines)}",shard="{rng.randrange(64)}"}} {values.randrange(10**9)}\n'
+        )
         length += len(lines[-1])
     return "".join(lines).encode()
 
 
 class Pages(asyncio.Protocol):
-    """One connection."""
+    """One connection. `page` gives the page for a request's path and our address on it."""
 
-    def __init__(self, rest: bytes) -> None:
-        self._rest = rest
+    def __init__(self, page: Callable[[bytes, str], bytes]) -> None:
+        self._page = page
         self._transport: asyncio.Transport | None = None
+        self._address = ""
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         if isinstance(transport, asyncio.Transport):
             self._transport = transport
+            self._address = transport.get_extra_info("sockname")[0]
 
     def data_received(self, data: bytes) -> None:
         """Answer each request."""
         self._received += data
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             head, self._received = self._received[:end], self._received[end + 4 :]
-            number = int(head.split(b" ", 2)[1].rpartition(b"/")[2])
-            page = _page(number, time.time()) + self._rest
+            page = self._page(head.split(b" ", 2)[1], self._address)
             if self._transport is not None:
-                self._transport.write(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: %d\r\n\r\n"
-                    % len(page)
-                    + page
-                )
+                self._transport.write(_HEAD % len(page) + page)
 
 
 def _page(number: int, now: float) -> bytes:
@@ -64,7 +65,11 @@ def _page(number: int, now: float) -> bytes:
 
 async def _serve(size: int) -> None:
     rest = bulk(size)
-    server = await asyncio.get_running_loop().create_server(lambda: Pages(rest), LOOPBACK, 0, backlog=1024)
+
+    def page(path: bytes, _address: str) -> bytes:
+        return _page(int(path.rpartition(b"/")[2]), time.time()) + rest
+
+    server = await asyncio.get_running_loop().create_server(lambda: Pages(page), LOOPBACK, 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

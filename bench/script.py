@@ -21,10 +21,17 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much to measure. `quick`: tiny sizes, one round; shows that it works and nothing about speed."""
+    """How much to measure.
+
+    Args:
+        quick: Tiny sizes, one round; shows that it works and nothing about speed.
+        rounds: Interleaved rounds.
+        full: The largest sizes, which take minutes.
+    """
 
     quick: bool = False
     rounds: int = 5
+    full: bool = False
 
     @property
     def budget_s(self) -> float:
@@ -43,10 +50,11 @@ def main(name: str, run: Callable[[Options], Result]) -> None:
     """Run one script as a program: print its table, and write its JSON where asked."""
     parser = argparse.ArgumentParser(prog=f"python -m bench.{name}")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: shows that it works")
+    parser.add_argument("--full", action="store_true", help="the largest sizes, where a script has some: minutes")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
     parser.add_argument("--results", type=Path, help=f"also write {name}.json into this folder")
     arguments = parser.parse_args()
-    options = QUICK if arguments.quick else Options(rounds=arguments.rounds)
+    options = QUICK if arguments.quick else Options(rounds=arguments.rounds, full=arguments.full)
     end_with_children()
     started, neighbours = time.monotonic(), Neighbours()
     try:
