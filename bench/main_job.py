@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import re
 import signal
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,10 +196,7 @@ def _phase(running: Adapter, other: Adapter, asked: Sequence[bytes], size: Size,
 
 def _scrapes(running: Adapter) -> int:
     """Return how many pages it has read well."""
-    with urllib.request.urlopen(f"http://{LOOPBACK}:{running.metrics_port}/metrics", timeout=20) as response:
-        text = response.read().decode()
-    lines = re.findall(r"^spillway_source_reads_total\{(.*)\} (\S+)$", text, re.MULTILINE)
-    return sum(int(float(value)) for labels, value in lines if 'source="scrape"' in labels and 'outcome="ok"' in labels)
+    return int(running.metrics().get('spillway_source_reads_total{outcome="ok",source="scrape"}', 0))
 
 
 def _rows(phases: Mapping[str, Sequence[Phase]]) -> Iterator[Row]:

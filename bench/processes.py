@@ -147,6 +147,7 @@ class Adapter:
     child: Child
     port: int
     metrics_port: int
+    explain_port: int
     ca_file: Path
 
     @property
@@ -162,6 +163,28 @@ class Adapter:
             response = connection.getresponse()
             return response.status, response.read()
 
+    def metrics(self) -> dict[str, float]:
+        """Return its own metrics: name and labels as exposed → value."""
+        lines = plain_get(self.metrics_port, "/metrics").decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+
+def plain_get(port: int, path: str) -> bytes:
+    """GET from a port without TLS. Returns: the body of a 200.
+
+    Raises:
+        BenchError: The answer is another one.
+    """
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise BenchError(f"port {port} answers {response.status} to {path}: {body[:200]!r}")
+        return body
+
 
 @contextlib.contextmanager
 def adapter(name: str, config: str, folder: Path) -> Iterator[Adapter]:
@@ -175,7 +198,9 @@ def adapter(name: str, config: str, folder: Path) -> Iterator[Adapter]:
     with child(name, argv, home, server_cores()) as started:
         started.wait_until(lambda: _ports(started.log) is not None, "listening")
         ports = _ports(started.log) or {}
-        running = Adapter(started, ports["secure_port"], ports["metrics_port"], home / "certs" / "tls.crt")
+        running = Adapter(
+            started, ports["secure_port"], ports["metrics_port"], ports["explain_port"], home / "certs" / "tls.crt"
+        )
         started.wait_until(lambda: running.get("/readyz")[0] == 200, "ready")
         yield running
 

@@ -11,7 +11,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,10 +172,11 @@ def _true_rate(who: str, total: float, size: Size) -> str:
 
 
 def _rows(ours: Sequence[Cost], peers: Sequence[Cost]) -> Iterator[Row]:
-    for what, unit, figure in (
-        ("processor time", "ms a second", lambda cost: cost.cpu),
-        ("resident memory", "MiB", lambda cost: cost.resident),
-    ):
+    figures: dict[tuple[str, str], Callable[[Cost], float]] = {
+        ("processor time", "ms a second"): lambda cost: cost.cpu,
+        ("resident memory", "MiB"): lambda cost: cost.resident,
+    }
+    for (what, unit), figure in figures.items():
         beside = {PEER: [figure(cost) for cost in peers]} if peers else {}
         yield row(what, unit, [figure(cost) for cost in ours], peers=beside)
 
