@@ -1,4 +1,4 @@
-"""`python -m bench`: every script in turn, then RESULTS.md."""
+"""`python -m bench`: every script in turn, then RESULTS.md. With `--full` also those that take many minutes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,27 @@ from pathlib import Path
 from bench.publish import has_matplotlib, publish
 from bench.script import RESULTS, end_with_children
 
-SCRIPTS = ("kernels", "evaluate", "exposition", "redis_poll", "api_get", "main_job", "simulate")
+SCRIPTS = (
+    "kernels",
+    "evaluate",
+    "exposition",
+    "redis_poll",
+    "api_get",
+    "main_job",
+    "loop_lag",
+    "scrape_peer",
+    "simulate",
+)
+FULL: tuple[str, ...] = ()
+"""Those that only `--full` runs."""
 
 
 def main() -> int:
     """Run all scripts. Returns: the exit code, 1 if one of them failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny sizes; shows that it works, keeps no results")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (5)")
+    parser.add_argument("--full", action="store_true", help="all scripts, at their full size: half an hour")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
     parser.add_argument("--results", type=Path, help=f"where results go ({RESULTS}); RESULTS.md goes beside")
     arguments = parser.parse_args()
     end_with_children()
@@ -29,15 +42,22 @@ def main() -> int:
         results.mkdir(parents=True, exist_ok=True)
         flags = ["--results", str(results), "--rounds", str(arguments.rounds)]
         flags += ["--quick"] if arguments.quick else []
-        failed = [name for name in SCRIPTS if not _run(name, flags, results)]
+        flags += ["--full"] if arguments.full else []
+        scripts = SCRIPTS + FULL if arguments.full else SCRIPTS
+        failed = [name for name in scripts if not _run(name, flags, results)]
         plots = has_matplotlib()
-        page = publish(SCRIPTS, results, plots)
+        # What only a full run measures stays from the last one.
+        page = publish([name for name in SCRIPTS + FULL if name in scripts or _kept(name, results)], results, plots)
     print(f"\n{page}, after {time.monotonic() - started:.0f} s")
     if not plots:
         print("plots are left out: pip install 'spillway[bench]' (or matplotlib) draws them")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def _kept(name: str, results: Path) -> bool:
+    return (results / f"{name}.json").exists()
 
 
 def _run(name: str, flags: list[str], results: Path) -> bool:

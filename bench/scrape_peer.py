@@ -28,7 +28,6 @@ from bench.targets import METRIC, RATE, SERIES, address
 PEER = "Prometheus"
 _A_METRIC = 50  # targets that one metric sums: the pods of a workload
 _SPARE_FILES = 200
-_MAY_BE_OFF = 0.02  # counters grow by whole numbers, and windows extrapolate
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +40,11 @@ class Size:
     window_s: int = 40
     settle_s: float = 20.0
     watch_s: float = 15.0
+    may_be_off: float = 0.02  # counters grow by whole numbers, and windows extrapolate
 
 
 _FULL = Size(targets=5000, interval_s=15, window_s=120, settle_s=140.0, watch_s=60.0)
-_QUICK = Size(targets=10, page_bytes=20_000, interval_s=1, window_s=3, settle_s=4.5, watch_s=0.5)
+_QUICK = Size(targets=10, page_bytes=20_000, interval_s=1, window_s=4, settle_s=5.0, watch_s=0.5, may_be_off=0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _number(quantity: str) -> float:
 
 def _true_rate(who: str, total: float, size: Size) -> str:
     off = total / (size.targets * RATE) - 1
-    return require(abs(off) < _MAY_BE_OFF, f"the rates of {who} sum up to the truth ({off:+.2%})")
+    return require(abs(off) < size.may_be_off, f"the rates of {who} sum up to the truth ({off:+.2%})")
 
 
 def _rows(ours: Sequence[Cost], peers: Sequence[Cost]) -> Iterator[Row]:

@@ -13,8 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import api_get, evaluate, exposition, kernels, main_job, measure, publish, redis_poll, report, simulate
-from bench.__main__ import SCRIPTS
+from bench import (
+    api_get,
+    evaluate,
+    exposition,
+    kernels,
+    loop_lag,
+    main_job,
+    measure,
+    publish,
+    redis_poll,
+    report,
+    scrape_peer,
+    simulate,
+)
+from bench.__main__ import FULL, SCRIPTS
 from bench.load import HEADERS, request
 from bench.script import QUICK, BenchError, Options, require
 from bench.script import report as report_of
@@ -27,6 +40,8 @@ RUNS: dict[str, Callable[[Options], report.Result]] = {
     "redis_poll": redis_poll.run,
     "api_get": api_get.run,
     "main_job": main_job.run,
+    "loop_lag": loop_lag.run,
+    "scrape_peer": scrape_peer.run,
     "simulate": simulate.run,
 }
 figures = st.lists(st.floats(0.001, 1e9), min_size=1, max_size=50)
@@ -200,10 +215,10 @@ def test_requests_are_as_kube_apiserver_forwards_them() -> None:
 
 def test_every_script_has_its_quick_run() -> None:
     """`python -m bench` runs exactly what is tested here."""
-    assert set(SCRIPTS) == set(RUNS)
+    assert {*SCRIPTS, *FULL} == set(RUNS)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", SCRIPTS + FULL)
 def test_a_quick_run_checks_its_results_and_says_everything(name: str) -> None:
     """Each script's equality checks hold, and its JSON has every field that the page is made from."""
     result = RUNS[name](QUICK)
