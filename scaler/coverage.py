@@ -24,6 +24,8 @@ def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> list[
     bad: list[tuple[str, Unknown]] = []
     for target in rule.targets:
         block = table.blocks.get(target) if table is not None else None
+        if block is not None and block.failure is not None and block.failure.reason is Reason.TOO_MANY_SERIES:
+            return block.failure  # whatever minCoverage allows: the target can be read, and not be added
         if block is None:
             bad.append((target, Unknown(Reason.NO_DATA, "not read yet")))
         elif block.failure is None and block.problems:

@@ -51,6 +51,7 @@ def table_spec(rule: MetricRule) -> TableSpec:
         from_zero=rule.signal.counter_start is CounterStart.ZERO,
         by=by,
         buckets=buckets,
+        max_series=rule.max_series,
     )
 
 

@@ -6,6 +6,7 @@ one reading make a column: a failed read must not let a window drain. Not thread
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +29,7 @@ class TableSpec:
         from_zero: A new series of a target that was read before started at zero then (counterStart: zero).
         by: Labels that name a group; None: each series is its own item.
         buckets: The series are buckets of histograms, and the groups their cells.
+        max_series: More series than this at once, and the batches that would bring them are not taken.
     """
 
     window_ms: int
@@ -36,6 +38,12 @@ class TableSpec:
     from_zero: bool
     by: tuple[str, ...] | None
     buckets: bool = False
+    max_series: int = 1 << 62
+
+    @property
+    def series_bytes(self) -> int:
+        """About the memory that one series takes once the window is full."""
+        return _LABEL_BYTES + 8 * (self.window_ms // self.interval_ms + 3)
 
 
 @dataclass(slots=True)
@@ -79,6 +87,7 @@ class Table:
     blocks: dict[str, Block] = field(default_factory=dict)
     group_index: dict[Labels, int] = field(default_factory=dict)
     departed: int = 0  # blocks of targets that are gone
+    used: int = 0  # series slots in use
     version: int = 0  # grows when a slot, a block or a group comes or goes
     _histograms: tuple[int, Histograms] | None = None  # of a version
 
@@ -104,7 +113,11 @@ class Table:
 
     def series(self) -> int:
         """Count the series slots in use."""
-        return sum(len(block.index) for block in self.blocks.values())
+        return self.used
+
+    def live(self) -> int:
+        """Count the series that have not ended, of targets that are not gone."""
+        return sum(len(block.index) - len(block.ended) for block in self.blocks.values() if not block.departed)
 
 
 class SeriesStore:
@@ -114,9 +127,15 @@ class SeriesStore:
     (evaluate, explain) look at `tables` and `arena`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int | None = None) -> None:
+        """`max_bytes`: about the most memory for the metrics of one namespace; None: no bound."""
         self.arena = Arena()
         self.tables: dict[MetricRef, Table] = {}
+        self._max_bytes = max_bytes
+        self.bytes_of: Counter[str] = Counter()
+        """About what the series of a namespace take once their windows are full."""
+        self.refused = 0
+        """Batches that were not taken because of the series they would have brought."""
         self.rejected = 0
         """Batches not newer than what was there: a clock that went back, a read that overtook another."""
 
@@ -125,10 +144,11 @@ class SeriesStore:
         table = self.tables.get(ref)
         if table is None:
             self.tables[ref] = Table(spec, now_ms)
-        elif replace(table.spec, interval_ms=spec.interval_ms, window_ms=spec.window_ms) != spec:
+        elif replace(table.spec, **{name: getattr(spec, name) for name in _ONLY_SIZES}) != spec:
             self.drop(ref)
             self.tables[ref] = Table(spec, now_ms)
         else:
+            self.bytes_of[ref.namespace] += table.used * (spec.series_bytes - table.spec.series_bytes)
             table.spec = spec
 
     def drop(self, ref: MetricRef) -> None:
@@ -137,6 +157,7 @@ class SeriesStore:
         if table is not None:
             for block in table.blocks.values():
                 self.arena.free(block.row)
+            self._use(ref, table, -table.used)
 
     def retain(self, ref: MetricRef, targets: Collection[str], now_ms: int, *, lingers: bool = True) -> None:
         """Forget the targets of a metric that are not named, once their samples have left the window.
@@ -155,13 +176,14 @@ class SeriesStore:
                 block.departed = gone
                 block.problems, block.held, block.failure = {}, {}, None
                 self.arena.end_failed(block.row)
-        self._forget_departed(table, now_ms)
+        self._forget_departed(ref, table, now_ms)
 
-    def _forget_departed(self, table: Table, now_ms: int) -> None:
+    def _forget_departed(self, ref: MetricRef, table: Table, now_ms: int) -> None:
         for target, block in list(table.blocks.items()):
             in_window = block.last_good_ms is not None and block.last_good_ms > now_ms - table.spec.window_ms
             if block.departed and not in_window:
                 self.arena.free(block.row)
+                self._use(ref, table, -len(block.index))
                 del table.blocks[target]
                 table.version += 1
         table.departed = sum(block.departed for block in table.blocks.values())
@@ -175,8 +197,12 @@ class SeriesStore:
         if table is None:
             return False
         block = table.blocks.get(batch.target)
+        too_many = None
+        if batch.failure is None and (block is None or batch.layout is not block.layout):
+            too_many = self._too_many(table, block, batch)
+        width = 0 if too_many is not None else len(batch.layout)
         if block is None:
-            block = Block(self.arena.allocate(_columns(table.spec), len(batch.layout)))
+            block = Block(self.arena.allocate(_columns(table.spec), width))
             table.blocks[batch.target] = block
             table.version += 1
         if block.last_good_ms is not None and batch.time_ms <= block.last_good_ms:
@@ -184,9 +210,11 @@ class SeriesStore:
             if batch.time_ms > block.last_good_ms - max(2 * table.spec.interval_ms, _SMALL_STEP_MS):
                 return False
             # The clock was set back: by it, what is known lies in the future and would stay current for ever.
-            block = self._begin_anew(table, batch)
-        if batch.failure is not None:
-            block.failure = since(batch.failure, block.failure, batch.time_ms)
+            block = self._begin_anew(table, batch, width)
+        failure = batch.failure or too_many
+        if failure is not None:
+            block.failure = since(failure, block.failure, batch.time_ms)
+            self.refused += too_many is not None
             return True
         block.failure = None
         if batch.layout is not block.layout:
@@ -196,23 +224,52 @@ class SeriesStore:
             return True
         self._add_column(table, block, batch)
         if block.ended:
-            self._reap(table, block)
+            self._reap(batch.metric, table, block)
         if table.departed:
-            self._forget_departed(table, batch.time_ms)
+            self._forget_departed(batch.metric, table, batch.time_ms)
         return True
 
-    def _begin_anew(self, table: Table, batch: Batch) -> Block:
+    def _begin_anew(self, table: Table, batch: Batch, width: int) -> Block:
         """Forget what is known of a target."""
-        self.arena.free(table.blocks[batch.target].row)
-        block = Block(self.arena.allocate(_columns(table.spec), len(batch.layout)))
+        gone = table.blocks[batch.target]
+        self.arena.free(gone.row)
+        self._use(batch.metric, table, -len(gone.index))
+        block = Block(self.arena.allocate(_columns(table.spec), width))
         table.blocks[batch.target] = block
         table.version += 1
         return block
 
+    def _use(self, ref: MetricRef, table: Table, slots: int) -> None:
+        """Count slots that come into use, or go out of it."""
+        table.used += slots
+        self.bytes_of[ref.namespace] += slots * table.spec.series_bytes
+        if not self.bytes_of[ref.namespace]:
+            del self.bytes_of[ref.namespace]
+
+    def _too_many(self, table: Table, block: Block | None, batch: Batch) -> Unknown | None:
+        """Return why a batch cannot be taken: nothing of it is in memory then. None if it can."""
+        most, count = table.spec.max_series, len(batch.layout)
+        held = self.bytes_of[batch.metric.namespace]
+        room = held + count * table.spec.series_bytes
+        if table.used + count <= most and (self._max_bytes is None or room <= self._max_bytes):
+            return None  # as nearly always
+        known = {} if block is None else block.index
+        others = table.live() - (0 if block is None else len(block.index) - len(block.ended))
+        if others + count > most:
+            return Unknown(Reason.TOO_MANY_SERIES, f"more than {most} series (spec.maxSeries)")
+        fresh = sum(labels not in known for labels in batch.layout.series)
+        if fresh and table.used + fresh > _CHURN * most:
+            detail = f"more than {_CHURN * most} series within the window, {_CHURN} × spec.maxSeries: a label changes"
+            return Unknown(Reason.TOO_MANY_SERIES, detail)
+        if fresh and self._max_bytes is not None and held + fresh * table.spec.series_bytes > self._max_bytes:
+            detail = f"the metrics of this namespace need more than {self._max_bytes >> 20} MiB (--max-namespace-mib)"
+            return Unknown(Reason.TOO_MANY_SERIES, detail)
+        return None
+
     def _adopt(self, table: Table, block: Block, batch: Batch) -> None:
         """Give every series of a new layout its slot. Series that are not in it end with the next column."""
         slots = np.empty(len(batch.layout), np.int64)
-        self._reap(table, block)
+        self._reap(batch.metric, table, block)
         free = [s for s, labels in enumerate(block.labels) if labels is None]
         new = []
         for i, labels in enumerate(batch.layout.series):
@@ -227,6 +284,7 @@ class SeriesStore:
                 new.append((i, slot))
             slots[i] = slot
         if new:
+            self._use(batch.metric, table, len(new))
             self.arena.widen(block.row, len(block.labels))
             groups = np.zeros(len(block.labels), np.int32)
             groups[: block.groups.size] = block.groups
@@ -288,13 +346,14 @@ class SeriesStore:
         absent = [s for s in np.flatnonzero(~present).tolist() if block.labels[s] is not None]
         block.ended = {s: block.ended.get(s, batch.time_ms) for s in absent}
 
-    def _reap(self, table: Table, block: Block) -> None:
+    def _reap(self, ref: MetricRef, table: Table, block: Block) -> None:
         """Free the slots of series that have no sample left."""
         oldest_ms = self.arena.oldest_ms(block.row)
         for slot, ended_ms in list(block.ended.items()):
             labels = block.labels[slot]
             if oldest_ms is not None and ended_ms <= oldest_ms and labels is not None:
                 del block.index[labels], block.ended[slot]
+                self._use(ref, table, -1)
                 block.labels[slot] = None
                 if table.spec.from_zero:
                     _remember(block.known, hash(labels))
@@ -302,6 +361,15 @@ class SeriesStore:
         if len(table.group_index) > 2 * table.series() + 64:
             table.regroup()
 
+
+_ONLY_SIZES = ("interval_ms", "window_ms", "max_series")
+"""What of a table's specification may change without its samples meaning something else."""
+
+_CHURN = 4
+"""Times maxSeries that may be in memory, those that have ended within the window included: rollouts need some."""
+
+_LABEL_BYTES = 400
+"""About what a series takes beside its samples."""
 
 _SMALL_STEP_MS = 5_000
 """A clock that is corrected by less only delays the next read."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaler.evaluate import evaluate
+from scaler.evaluate import evaluate, table_spec
 from scaler.model import (
     EMPTY_SNAPSHOT,
     EXTERNAL_METRICS_GROUP,
@@ -388,3 +388,53 @@ def test_a_sum_is_the_sum_of_every_current_series_or_unknown(
         assert set(read) == {"t", "u"}
         assert all(now - when <= 60 for _, when in members)
         assert known[0].milli == pytest.approx(1000 * sum(v for v, _ in members))
+
+
+def test_what_would_be_too_many_series_is_not_kept_and_makes_no_smaller_sum() -> None:
+    """The batch that brings one too many leaves no trace in memory, and minCoverage does not make do without it."""
+    rule = replace(VALUE, targets=("a", "b"), max_series=3, min_coverage=0.5, aggregate=SUM, max_age_ms=10_000)
+    bench = Bench(rule)
+    two = {queue("x"): 1.0, queue("y"): 2.0}
+    assert milli(bench.at(1, batch(1, two, target="a"), batch(1, {queue("z"): 4.0}, target="b"))) == {(): 7_000}
+    for now_s in (2, 30):
+        more = {queue(f"n{n}"): 1.0 for n in range(50_000)}
+        result = bench.at(now_s, batch(now_s, two, target="a"), batch(now_s, more, target="b"))
+    assert result.unknown == Unknown(Reason.TOO_MANY_SERIES, "more than 3 series (spec.maxSeries)", 2_000)
+    assert bench.store.tables[REF].series() == 3
+    assert bench.store.refused == 2
+    found = bench.at(31, batch(31, two, target="a"), batch(31, {queue("z"): 4.0}, target="b"))
+    assert milli(found) == {(): 7_000}
+
+
+def test_series_that_come_and_go_are_bounded_within_the_window() -> None:
+    """A label with a new value at each read is noticed before the window is full of its past."""
+    bench = Bench(replace(RATE, targets=("a",), max_series=10, aggregate=SUM))
+    for now_s in range(1, 60):
+        fresh = {queue(f"{now_s}-{n}"): 1.0 for n in range(9)}
+        result = bench.at(now_s, batch(now_s, fresh, target="a"))
+        assert bench.store.tables[REF].series() <= 40
+    assert result.unknown is not None
+    assert result.unknown.detail == "more than 40 series within the window, 4 × spec.maxSeries: a label changes"
+
+
+def test_one_namespace_cannot_take_the_memory_of_all() -> None:
+    """Past its share a namespace's new series are refused; its others, and those of other namespaces, go on."""
+    store = SeriesStore(max_bytes=4 << 20)
+    specs = {name: replace(table_spec(VALUE), max_series=10**6) for name in ("one", "two")}
+    here, there = (REF._replace(name=name) for name in specs), REF._replace(namespace="web")
+    one, two = here
+    many = {queue(f"q{n}"): 1.0 for n in range(8_000)}
+    for ref in (one, two, there):
+        store.configure(ref, specs["one"], 0)
+        store.append(batch(1, many, target="a", ref=ref))
+    refused = store.tables[two].blocks["a"].failure
+    detail = "the metrics of this namespace need more than 4 MiB (--max-namespace-mib)"
+    assert refused == Unknown(Reason.TOO_MANY_SERIES, detail, 1_000)
+    assert [store.tables[ref].series() for ref in (one, two, there)] == [8_000, 0, 8_000]
+    store.append(batch(2, many, target="a", ref=one))
+    assert store.tables[one].blocks["a"].last_good_ms == 2_000
+    store.drop(one)
+    store.append(batch(3, many, target="a", ref=two))
+    assert store.tables[two].blocks["a"].failure is None
+    store.drop(two)
+    assert store.bytes_of.keys() == {"web"}
