@@ -45,13 +45,13 @@ def api(tmp_path: Path) -> Iterator[KubeApi]:
         yield server
 
 
-def drive(api: KubeApi, scenario: Callable[[Discovery, list[None]], Awaitable[None]]) -> None:
+def drive(api: KubeApi, scenario: Callable[[Discovery, list[None]], Awaitable[None]], **bounds: int) -> None:
     """Run a scenario beside a Discovery."""
 
     async def main() -> None:
         changes: list[None] = []
         async with Kube(Access(kubeconfig=str(api.kubeconfig))) as kube, asyncio.TaskGroup() as tasks:
-            discovery = Discovery(kube, tasks, lambda: changes.append(None))
+            discovery = Discovery(kube, tasks, lambda: changes.append(None), **bounds)
             await scenario(discovery, changes)
             discovery.stop()
 
@@ -162,3 +162,52 @@ def test_a_selector_is_written_as_kubernetes_writes_it() -> None:
         }
     )
     assert selector_text(selector) == "!canary,a=1,b=2,env notin (dev),tier in (x,y),zone"
+
+
+def test_more_targets_than_the_bound_are_none(api: KubeApi) -> None:
+    """A metric with too many targets is unknown, never read in part, and known again when there are fewer."""
+    for n in range(3):
+        api.create(web(f"web-{n}", f"10.0.0.{n + 1}"))
+    asked = metric("m", BY_LABEL)
+
+    async def scenario(discovery: Discovery, changes: list[None]) -> None:
+        discovery.apply([asked])
+        why = "pods app=web: more than 2 targets (--max-targets)"
+        await until(lambda: discovery.resolve(asked).rule.waiting == why)
+        assert discovery.resolve(asked).targets == ()
+        api.delete("pods", "shop", "web-0")
+        await until(lambda: len(discovery.resolve(asked).rule.targets) == 2)
+
+    drive(api, scenario, max_targets=2)
+
+
+def test_pods_past_all_bounds_are_not_kept_and_make_no_part(api: KubeApi) -> None:
+    """Where not even all pods are kept, how many of them are targets is not asked."""
+    for n in range(9):
+        api.create(web(f"web-{n}", f"10.0.0.{n + 1}", ready=n < 2, changed="2026-01-02T02:59:58Z"))
+    asked = metric("m", BY_LABEL)
+
+    async def scenario(discovery: Discovery, changes: list[None]) -> None:
+        discovery.apply([asked])
+        await until(lambda: "more than 2 targets" in discovery.resolve(asked).rule.waiting)
+
+    drive(api, scenario, max_targets=2)
+
+
+def test_a_namespace_has_so_many_watches(api: KubeApi) -> None:
+    """Metrics that ask more are unknown and say why; those that ask what is watched already are not concerned."""
+    api.create(web("a"))
+    first, same = metric("first", BY_LABEL), metric("same", BY_LABEL)
+    more = metric("more", {"selector": {"matchLabels": {"app": "other"}}, "port": 1})
+
+    async def scenario(discovery: Discovery, changes: list[None]) -> None:
+        discovery.apply([first])
+        discovery.apply([more, first, same])
+        assert discovery.watches == 1
+        why = "pods app=other: more than 1 selectors and Services in this namespace (--max-watches-per-namespace)"
+        assert discovery.resolve(more).rule.waiting == why
+        await until(lambda: discovery.resolve(same).rule.targets == ("a (10.0.0.7:9090)",))
+        discovery.apply([more])
+        await until(lambda: discovery.resolve(more).rule.waiting == "")
+
+    drive(api, scenario, max_watches=1)

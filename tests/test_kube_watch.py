@@ -14,6 +14,7 @@ import pytest
 from adapter.kube.access import Access
 from adapter.kube.backoff import Backoff
 from adapter.kube.client import Kube, api_path
+from adapter.kube.lines import MAX_ANSWER_BYTES
 from adapter.kube.watch import Change, Reflector
 from tests.kube_api import KubeApi
 from tests.waiting import until
@@ -375,5 +376,53 @@ def test_a_projection_keeps_what_it_says(api: KubeApi) -> None:
             put(api, "b", "2")
             await until(lambda: len(reflector.objects) == 2)
             assert all(set(found) == {"data"} for found in reflector.objects.values())
+
+    seeing(test)
+
+
+def test_a_collection_is_kept_up_to_its_bound(api: KubeApi) -> None:
+    """Those known stay, of others there is no more than room; that some are left out is known, and ends with them."""
+
+    async def test() -> None:
+        for number in range(4):
+            put(api, f"m{number}")
+        async with following(api, max_objects=3, page_size=2, watch_s=1) as reflector:
+            await reflector.wait_synced()
+            assert (set(values(reflector)), reflector.left_out) == ({"m0", "m1", "m2"}, 1)
+            put(api, "a")
+            put(api, "m1", "new")
+            await until(lambda: values(reflector)["m1"] == "new")
+            assert set(values(reflector)) == {"m0", "m1", "m2"}
+            for name in ("m0", "m3"):
+                api.delete("configmaps", "shop", name)
+            await until(lambda: set(values(reflector)) == {"a", "m1", "m2"} and not reflector.left_out)
+
+    seeing(test)
+
+
+def test_being_full_is_news(api: KubeApi) -> None:
+    """One object too many is told, although the copy stays what it was."""
+    told: list[Change] = []
+
+    async def test() -> None:
+        put(api, "a")
+        async with following(api, max_objects=1, on_change=told.append) as reflector:
+            await reflector.wait_synced()
+            put(api, "b")
+            await until(lambda: reflector.left_out and len(told) == 2)
+            assert set(values(reflector)) == {"a"}
+
+    seeing(test)
+
+
+def test_pages_that_are_too_large_are_asked_for_in_smaller_ones(api: KubeApi) -> None:
+    """Objects of many megabytes do not keep the others from being seen, and no answer takes the memory."""
+
+    async def test() -> None:
+        for number in range(4):
+            put(api, f"m{number}", "x" * (MAX_ANSWER_BYTES // 3))
+        async with following(api) as reflector:
+            await reflector.wait_synced()
+            assert set(reflector.objects) == {("shop", f"m{number}") for number in range(4)}
 
     seeing(test)

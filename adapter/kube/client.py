@@ -20,7 +20,7 @@ import aiohttp
 
 from adapter.kube.access import Access, Credentials
 from adapter.kube.errors import KubeConfigError, KubeError, from_answer, malformed, translated
-from adapter.kube.lines import aborted, keep_alive, lines_of
+from adapter.kube.lines import aborted, content_of, keep_alive, lines_of
 
 __all__ = ["APPLY_PATCH", "JSON_PATCH", "MERGE_PATCH", "Access", "Kube", "KubeConfigError", "KubeError", "api_path"]
 
@@ -156,7 +156,7 @@ class Kube:
         async with self._translating(method), asyncio.timeout(timeout_s), self._using() as client:
             response = await self._call(client, method, path, query, body, content_type, aiohttp.ClientTimeout())
             with aborted(response):
-                content = await response.read()
+                content = await content_of(response)
             self._answered(method, response)
             if not 200 <= response.status <= 299:
                 raise self._refused(response, content)
@@ -174,7 +174,7 @@ class Kube:
                 self._answered("GET", response)
                 if response.status != 200:
                     async with self._translating("GET"), asyncio.timeout(_OPEN_S):
-                        content = await response.read()
+                        content = await content_of(response)
                     raise self._refused(response, content)
                 keep_alive(response)
                 async with contextlib.aclosing(lines_of(response)) as lines:

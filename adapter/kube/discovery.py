@@ -7,6 +7,7 @@ known, which is not the same as none.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,6 +19,15 @@ from adapter.kube.watch import Reflector
 from adapter.schema.metric import Metric
 from adapter.schema.model import ScrapeSource
 from adapter.schema.targets_model import DEFAULT_PATH, PodSelector, ScrapeTargets
+
+DEFAULT_MAX_TARGETS = 5_000
+"""As many as a configuration may name itself."""
+
+DEFAULT_MAX_WATCHES = 100
+"""Each is a connection to the Kubernetes API, and a copy of what it shows."""
+
+_OBJECTS_A_TARGET = 4
+"""Pods that are kept a target there may be: some have ended, some are not ready yet."""
 
 
 class Question(NamedTuple):
@@ -43,31 +53,55 @@ class Discovery:
         kube: The API.
         tasks: Outlives the watches.
         on_change: Called when the targets of some metric may have changed.
+        max_targets: The most targets of one metric: with more it is unknown, never a part.
+        max_watches: The most distinct questions of one namespace; metrics that ask more are unknown.
     """
 
-    def __init__(self, kube: Kube, tasks: asyncio.TaskGroup, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        tasks: asyncio.TaskGroup,
+        on_change: Callable[[], None],
+        max_targets: int = DEFAULT_MAX_TARGETS,
+        max_watches: int = DEFAULT_MAX_WATCHES,
+    ) -> None:
         self._kube = kube
         self._tasks = tasks
         self._on_change = on_change
+        self._max_targets = max_targets
+        self._max_watches = max_watches
         self._watches: dict[Question, _Watch] = {}
+
+    @property
+    def watches(self) -> int:
+        """How many watches there are."""
+        return len(self._watches)
 
     def apply(self, metrics: Iterable[Metric]) -> None:
         """Watch what these metrics ask for, and nothing else."""
         wanted = {question for metric in metrics for question in questions(metric)}
         for question in [q for q in self._watches if q not in wanted]:
             self._watches.pop(question).task.cancel()
+        counts = Counter(question.namespace for question in self._watches)
         for question in sorted(wanted - self._watches.keys()):
-            self._watches[question] = self._start(question)
+            if counts[question.namespace] < self._max_watches:
+                counts[question.namespace] += 1
+                self._watches[question] = self._start(question)
 
     def resolve(self, metric: Metric) -> Metric:
         """Return the metric with the targets it has at present. One that names its own is returned as it is."""
         for question in questions(metric):
             watch = self._watches.get(question)
-            if watch is None or not watch.reflector.synced:
-                error = watch.reflector.error if watch is not None else None
+            if watch is None:
+                what = f"more than {self._max_watches} selectors and Services in this namespace"
+                return _waiting(metric, f"{_shown(question)}: {what} (--max-watches-per-namespace)")
+            if not watch.reflector.synced:
+                error = watch.reflector.error
                 why = f"{_shown(question)}: not listed yet" + (f": {error}" if error else "")
                 return _waiting(metric, why, listed=False)
             found = self._look(watch, question, _template(metric))
+            if len(found.targets) > self._max_targets or watch.reflector.left_out:
+                return _waiting(metric, f"{_shown(question)}: more than {self._max_targets} targets (--max-targets)")
             if found.problems:
                 return _waiting(metric, f"{_shown(question)}: {found.problems[0]}")
             names = tuple(target.name for target in found.targets)
@@ -103,6 +137,7 @@ class Discovery:
             label_selector=question.selector,
             keep=_keep_pod if question.resource == "pods" else _keep_slice,
             on_change=lambda _: self._on_change(),
+            max_objects=_OBJECTS_A_TARGET * self._max_targets,
         )
         return _Watch(reflector, self._tasks.create_task(reflector.run(), name=f"watch {_shown(question)}"))
 

@@ -12,6 +12,9 @@ import aiohttp
 
 _MAX_TEXT = 200
 
+TOO_LARGE = "TooLarge"
+"""Reason of an answer with more bytes than are taken."""
+
 
 class KubeConfigError(Exception):
     """There is no usable configuration; the message says what was looked for and what to do."""
@@ -23,7 +26,8 @@ class KubeError(Exception):
     Attributes:
         code: HTTP status; 0 if no answer came, or one that is not Kubernetes'.
         reason: Of the Status ("NotFound", "Conflict", "AlreadyExists", "Expired", "Forbidden", ...), empty where the
-            answer has none. With code 0: Unreachable, Untrusted, Timeout, Broken, Credentials or Malformed.
+            answer has none. With code 0: Unreachable, Untrusted, Timeout, Broken, Credentials, TooLarge or
+            Malformed.
         message: Of the Status. With code 0 a text that stays the same while the cause does.
         details: Of the Status: name, group, kind, uid, causes, retryAfterSeconds.
         retry_after_s: How long the server asks to wait, where it does.

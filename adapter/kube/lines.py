@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator, Iterator
 
 import aiohttp
 
-from adapter.kube.errors import malformed, translated
+from adapter.kube.errors import TOO_LARGE, KubeError, malformed, translated
 
-_MAX_LINE_BYTES = 32 * 1024 * 1024
+MAX_LINE_BYTES = 32 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
@@ -25,6 +26,22 @@ def aborted(response: aiohttp.ClientResponse) -> Iterator[None]:
         response.close()
 
 
+async def content_of(response: aiohttp.ClientResponse) -> bytes:
+    """Return a whole answer of up to 64 MiB.
+
+    Raises:
+        KubeError: It is larger.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise KubeError(0, TOO_LARGE, f"the Kubernetes API answered with more than {MAX_ANSWER_BYTES} bytes")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
 async def lines_of(response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
     """Yield lines of up to 32 MiB. An unfinished last one is dropped: its connection was cut."""
     parts: list[bytes] = []
@@ -37,8 +54,8 @@ async def lines_of(response: aiohttp.ClientResponse) -> AsyncGenerator[list[byte
                 parts, size = [], 0
             parts.append(rest)
             size += len(rest)
-            if size > _MAX_LINE_BYTES:
-                raise malformed(f"a line of more than {_MAX_LINE_BYTES} bytes")
+            if size > MAX_LINE_BYTES:
+                raise malformed(f"a line of more than {MAX_LINE_BYTES} bytes")
             if complete := [line for line in complete if line]:
                 yield complete
 

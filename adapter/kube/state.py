@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -18,6 +19,8 @@ Object = dict[str, Any]
 
 Keep = Callable[[Object], Object]
 
+UNBOUNDED = sys.maxsize
+
 _NONE: Mapping[Key, Object] = MappingProxyType({})
 
 
@@ -29,11 +32,13 @@ class State:
         objects: By key; read-only.
         version: The resourceVersion to go on from; "" when the next step is a list.
         synced: A complete list has been seen. Until then `objects` is empty, and that means nothing.
+        left_out: At least so many objects are not in it, because there was no room for more.
     """
 
     objects: Mapping[Key, Object] = field(default_factory=lambda: _NONE)
     version: str = ""
     synced: bool = False
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A complete list."""
+    """A complete list, but for so many objects that there was no room for."""
 
     objects: Mapping[Key, Object]
     version: str
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +100,33 @@ def reduce(state: State, event: Event) -> State:
     return apply(state, (event,))
 
 
-def apply(state: State, events: Iterable[Event]) -> State:
-    """Return the state after all events, as `reduce` one by one would, with one copy."""
+def within(objects: dict[Key, Object], known: Mapping[Key, Object], most: int) -> tuple[dict[Key, Object], int]:
+    """Return as many objects as there is room for, those known first, and how many are left out."""
+    if len(objects) <= most:
+        return objects, 0
+    chosen = sorted(objects, key=lambda key: (key not in known, key))[:most]
+    return {key: objects[key] for key in chosen}, len(objects) - most
+
+
+def apply(state: State, events: Iterable[Event], most: int = UNBOUNDED) -> State:
+    """Return the state after all events, as `reduce` one by one would, with one copy and at most so many objects.
+
+    An object that there is no room for stays away until the next list, also if others go: it is no news to a watch.
+    """
     objects: dict[Key, Object] | None = None
-    version, synced = state.version, state.synced
+    version, synced, left_out = state.version, state.synced, state.left_out
     for event in events:
         match event:
             case Listed():
                 before = state.objects if objects is None else objects
                 objects = {key: _same(before.get(key), found) for key, found in event.objects.items()}
-                version, synced = event.version, True
+                version, synced, left_out = event.version, True, event.left_out
             case Stored():
                 objects = dict(state.objects) if objects is None else objects
-                objects[event.key] = event.object
+                if event.key in objects or len(objects) < most:
+                    objects[event.key] = event.object
+                else:
+                    left_out = max(left_out, 1)
                 version = event.version
             case Removed():
                 objects = dict(state.objects) if objects is None else objects
@@ -116,7 +136,7 @@ def apply(state: State, events: Iterable[Event]) -> State:
                 version = event.version
             case Expired():
                 version = ""
-    return State(state.objects if objects is None else MappingProxyType(objects), version, synced)
+    return State(state.objects if objects is None else MappingProxyType(objects), version, synced, left_out)
 
 
 def change(before: State, after: State, events: Iterable[Event]) -> Change:

@@ -6,9 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 
 from adapter.kube.backoff import Backoff
 from adapter.kube.client import Kube, KubeError
+from adapter.kube.errors import TOO_LARGE
 from adapter.kube.state import (
     Change,
     Event,
@@ -22,12 +24,16 @@ from adapter.kube.state import (
     change,
     parse_line,
     parse_page,
+    within,
     without_managed_fields,
 )
 
 __all__ = ["Change", "Key", "Object", "Reflector", "State"]
 
 log = logging.getLogger(__name__)
+
+MAX_OBJECTS = 50_000
+"""Objects kept of one collection, a few hundred bytes to a few kilobytes each."""
 
 _LIST_S = 60.0
 # The server ends a watch after this long, plus up to as much again so that a fleet does not come back at once.
@@ -59,6 +65,7 @@ class Reflector:
         page_size: int = 250,
         backoff: Backoff = Backoff(),  # noqa: B008 - frozen
         watch_s: int = _WATCH_S,
+        max_objects: int = MAX_OBJECTS,
     ) -> None:
         """Ask for nothing yet.
 
@@ -73,6 +80,7 @@ class Reflector:
             page_size: Objects a page of a list.
             backoff: Waits after failures.
             watch_s: How long the server is asked to keep a watch open, at least.
+            max_objects: The most objects kept. `left_out` says that there are more.
         """
         selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         self._kube = kube
@@ -83,6 +91,7 @@ class Reflector:
         self._page_size = page_size
         self._backoff = backoff
         self._watch_s = watch_s
+        self._max_objects = max_objects
         self._changed = asyncio.Event()
         self._failures = 0
         self.state = State()
@@ -92,6 +101,11 @@ class Reflector:
     def objects(self) -> Mapping[Key, Object]:
         """The newest copy; the same mapping until something changes."""
         return self.state.objects
+
+    @property
+    def left_out(self) -> int:
+        """At least so many objects are not in the copy: there are more than are kept."""
+        return self.state.left_out
 
     @property
     def synced(self) -> bool:
@@ -131,26 +145,32 @@ class Reflector:
                 await changed.wait()
 
     async def _list(self) -> None:
-        try:
-            listed = await self._pages(self._page_size)
-        except KubeError as error:
-            if error.code != 410:
-                raise
-            listed = await self._pages(0)  # the token of a page expired: all at once then
-        self._take((listed,))
+        self._take((await self._whole(self._page_size),))
         self._recovered()
+
+    async def _whole(self, size: int, tries: int = 6) -> Listed:
+        """Return the list, in other pages if these cannot be had."""
+        try:
+            return await self._pages(size)
+        except KubeError as error:
+            if tries and error.code == 410 and size:
+                return await self._whole(0, tries - 1)  # the token of a page expired: all at once then
+            if tries and error.reason == TOO_LARGE and size != 1:
+                return await self._whole(max(1, (size or self._page_size) // 8), tries - 1)
+            raise
 
     async def _pages(self, size: int) -> Listed:
         """Return the whole list, or raise: a part of it is nothing."""
         query = self._selectors | ({"limit": str(size)} if size else {})
         answer = await self._kube.request("GET", self._path, query=query, timeout_s=_LIST_S)
         first, token = parse_page(answer, self._keep)
-        objects = dict(first.objects)
+        objects, left_out = within(dict(first.objects), self.state.objects, self._max_objects)
         while token:
             answer = await self._kube.request("GET", self._path, query=query | {"continue": token}, timeout_s=_LIST_S)
             page, token = parse_page(answer, self._keep)
-            objects |= page.objects
-        return Listed(objects, first.version)
+            objects, more = within({**objects, **page.objects}, self.state.objects, self._max_objects)
+            left_out += more
+        return Listed(objects, first.version, left_out)
 
     async def _watch(self) -> bool:
         """Follow from our version on until the server ends it. Returns whether that was of any use."""
@@ -171,18 +191,25 @@ class Reflector:
                 if any(isinstance(event, Expired) for event in events):
                     raise KubeError(410, "Expired", "the watch's resourceVersion is too old")
                 self._failures = 0
+        if self.state.left_out:
+            self.state = replace(self.state, version="")  # there may be room by now: list again
         return loop.time() - opened_s >= _SHORTEST_WATCH_S
 
     def _take(self, events: Sequence[Event]) -> None:
         """Publish what the events make of our copy."""
         before = self.state
-        self.state = apply(before, events)
+        self.state = apply(before, events, self._max_objects)
+        if self.state.left_out and not before.left_out:
+            log.error("more objects than are kept", extra={"path": self._path, "kept": self._max_objects})
         if self.state.synced and not before.synced:
             made = change(before, self.state, events)
-        elif self.state.objects is before.objects or not (made := change(before, self.state, events)):
-            # A list that says what we know already must not look like news.
-            self.state = State(before.objects, self.state.version, self.state.synced)
-            return
+        else:
+            made = change(before, self.state, events)
+            if not made:
+                # A list that says what we know already must not look like news.
+                self.state = replace(self.state, objects=before.objects)
+            if not made and self.state.left_out == before.left_out:
+                return
         self._changed.set()
         self._changed = asyncio.Event()
         if self._on_change is not None:
@@ -195,7 +222,7 @@ class Reflector:
         if error is None:
             return wait_s
         if _loses_history(error):
-            self.state = State(self.state.objects, "", self.state.synced)
+            self.state = replace(self.state, version="")
         if error.code == 410:
             return wait_s  # all in a day's work
         if self.error is None or str(self.error) != str(error):
