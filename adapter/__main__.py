@@ -51,10 +51,10 @@ def _serve(options: ServeOptions) -> int:
 
     # Thousands of targets make and drop objects all the time: every 700 of them is too often to look for rings.
     gc.set_threshold(10_000)
-    logs.configure(options.log_level, options.log_format)
+    handler = logs.configure(options.log_level, options.log_format, options.log_rate)
     said: list[str] = []
     try:
-        asyncio.run(serve(options))
+        asyncio.run(serve(options, lambda: handler.dropped))
     except* StartError as group:
         said = [line for error in group.exceptions for line in error.args]
     for line in said:

@@ -58,8 +58,12 @@ class _Certificate(NamedTuple):
     trust: Trust
 
 
-async def serve(options: ServeOptions) -> None:
+async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = int) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        options: The flags.
+        log_lines_dropped: How many log lines were left out.
 
     Raises:
         StartError: Configuration, certificate or a port cannot be used.
@@ -71,15 +75,17 @@ async def serve(options: ServeOptions) -> None:
     if loaded.errors:
         raise StartError(*loaded.errors)
     telemetry = Telemetry()
+    telemetry.log_lines_dropped = log_lines_dropped
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(_signals(watch))
         certificate = stack.enter_context(_certificate(options))
         telemetry.certificate_expiry.set_function(lambda: _expiry_s(certificate.serving))
-        pipeline = await stack.enter_async_context(Pipeline(now_ms, telemetry))
+        pipeline = await stack.enter_async_context(Pipeline(now_ms, telemetry, options.max_namespace_mib << 20))
         cluster = None if options.standalone else await _cluster(options, certificate, pipeline, stack)
         health = Health(pipeline)
         if cluster is not None:
             health.more = cluster.checks
+            telemetry.objects, telemetry.watches = cluster.objects_by_reason, cluster.watches
         async with asyncio.TaskGroup() as tasks:
             collector = Collector(tasks, pipeline.submit, now_ms, telemetry, Budget(options.max_reads))
             complete = without_cluster if cluster is None else cluster.metrics

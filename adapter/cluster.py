@@ -12,13 +12,14 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from adapter.api.tls import ServingCertificate
 from adapter.auth.delegated import DelegatedAuth, Ttls
@@ -47,6 +48,9 @@ _SETTLE_S = 0.2
 """Changes that come together are taken together: a rollout changes many pods at once."""
 
 _LOOK_S = 60.0
+
+LEFT_OUT = "LeftOut"
+"""Stands for the objects that were not even looked at, in place of a reason."""
 
 SECRET = "spillway-serving-cert"  # noqa: S105 - a name
 
@@ -97,8 +101,20 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         )
         self.auth = DelegatedAuth(kube, trust, certificate.rotate, ttls=ttls)
         self._election = Election(kube, namespace, options.lease_name, f"{instance}_{uuid.uuid4().hex[:8]}")
-        self._reflector = Reflector(kube, api_path(GROUP, VERSION, PLURAL), on_change=lambda _: self._changed.set())
-        self._discovery = Discovery(kube, self._tasks, self._changed.set)
+        self._reflector = Reflector(
+            kube,
+            api_path(GROUP, VERSION, PLURAL),
+            keep=_keep_metric,
+            on_change=lambda _: self._changed.set(),
+            max_objects=2 * options.max_metrics,
+        )
+        self._discovery = Discovery(
+            kube,
+            self._tasks,
+            self._changed.set,
+            max_targets=options.max_targets,
+            max_watches=options.max_watches_per_namespace,
+        )
         self._secrets = Secrets(kube, self._changed.set)
         self._own = OwnAddresses(kube, self._tasks, strict=options.strict_reach, on_change=self._changed.set)
         self._certificate_ready = asyncio.Event()
@@ -146,6 +162,17 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         yield "certificate", "the serving certificate has not been read or made yet" if waiting else None
         yield "clients", self.auth.not_ready()
 
+    def objects_by_reason(self) -> Mapping[str, int]:
+        """Count the ExternalMetric objects by the reason of their condition Accepted."""
+        counts = Counter(finding.reason.value for finding in self._objects.findings.values())
+        if self._reflector.left_out:
+            counts[LEFT_OUT] = self._reflector.left_out
+        return counts
+
+    def watches(self) -> int:
+        """Count the watches on pods and Services."""
+        return self._discovery.watches
+
     async def changes(self) -> None:
         """Wait until metrics, or what they lead to, may have changed; for a minute at most."""
         with contextlib.suppress(TimeoutError):
@@ -158,7 +185,11 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         """Return every metric there is now, files' and objects', with its targets, credentials and reach."""
         self._in_files = frozenset(metric.rule.ref for metric in in_files)
         self._objects = take(
-            self._objects, self._reflector.objects, self._in_files, self._options.max_metrics_per_namespace
+            self._objects,
+            self._reflector.objects,
+            self._in_files,
+            self._options.max_metrics_per_namespace,
+            self._options.max_metrics,
         )
         self.listed = self._reflector.synced
         metrics = [*in_files, *self._objects.metrics]
@@ -187,3 +218,10 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
 
     def _view(self) -> View:
         return View(self._reflector.objects, self._objects.findings, self._pipeline.snapshot.results)
+
+
+def _keep_metric(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what is read of an ExternalMetric. Annotations may be a quarter of a megabyte, and managed fields many."""
+    metadata = found["metadata"]
+    names = ("namespace", "name", "uid", "resourceVersion", "generation", "creationTimestamp")
+    return {**found, "metadata": {name: metadata[name] for name in names if name in metadata}}

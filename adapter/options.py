@@ -54,6 +54,10 @@ class ServeOptions:
     reach_allow: tuple[IPNetwork, ...]
     share: tuple[tuple[str, str], ...]
     max_metrics_per_namespace: int
+    max_metrics: int
+    max_namespace_mib: int
+    max_targets: int
+    max_watches_per_namespace: int
     max_reads: int
     max_connections: int
     max_requests_inflight: int
@@ -62,6 +66,7 @@ class ServeOptions:
     authorization_webhook_cache_unauthorized_ttl_s: float
     log_level: LogLevel
     log_format: LogFormat
+    log_rate: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,10 @@ SERVE_FLAGS = (
     Flag("reach-allow", _network, "CIDR", "with --strict-reach: what every namespace may reach too; repeat for more"),
     Flag("share", _share, "FROM=TO", "let metrics of FROM that name TO in shareWith be read in TO; repeat for more"),
     Flag("max-metrics-per-namespace", _count, "N", "most ExternalMetric objects served of a namespace (default 1000)"),
+    Flag("max-metrics", _count, "N", "most ExternalMetric objects served in all (default 10000)"),
+    Flag("max-namespace-mib", _count, "MIB", "most memory for samples and labels of a namespace, MiB (default 1024)"),
+    Flag("max-targets", _count, "N", "most targets of a metric with selector or service (default 5000)"),
+    Flag("max-watches-per-namespace", _count, "N", "most selectors and Services watched of a namespace (default 100)"),
     Flag("max-reads", _count, "N", "most reads of sources under way at once; a namespace a quarter (default 1024)"),
     Flag("max-connections", _count, "N", "most connections to the secure port (default 1000)"),
     Flag("max-requests-inflight", _count, "N", "most requests waiting for the Kubernetes API's word (default 400)"),
@@ -204,6 +213,7 @@ SERVE_FLAGS = (
     Flag("authorization-webhook-cache-unauthorized-ttl", _seconds, "DURATION", "a refusal counts for (default 10s)"),
     Flag("log-level", _one_of("debug", "info", "warning", "error"), "LEVEL", "least level logged (default info)"),
     Flag("log-format", _one_of("text", "json"), "FORMAT", "text or json, one line a record (default text)"),
+    Flag("log-rate", _count, "N", "most log lines a second, ten seconds' worth at once (default 100)"),
 )
 
 _REPEATED = frozenset({"config", "reach_allow", "share"})
@@ -226,6 +236,10 @@ _DEFAULTS: Mapping[str, object] = {
     "reach_allow": (),
     "share": (),
     "max_metrics_per_namespace": 1000,
+    "max_metrics": 10_000,
+    "max_namespace_mib": 1024,
+    "max_targets": 5_000,
+    "max_watches_per_namespace": 100,
     "max_reads": 1024,
     "max_connections": 1000,
     "max_requests_inflight": 400,
@@ -234,6 +248,7 @@ _DEFAULTS: Mapping[str, object] = {
     "authorization_webhook_cache_unauthorized_ttl_s": 10.0,
     "log_level": "info",
     "log_format": "text",
+    "log_rate": 100,
 }
 
 

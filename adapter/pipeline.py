@@ -43,6 +43,9 @@ _TIMES_AN_INTERVAL = 50
 """A metric is computed at most so often an interval: its targets are read all over the interval, and each read would
 otherwise mean to go through all of them again. It delays what a read brought by 2 % of the interval at most."""
 
+MAX_WAITING = 200_000
+"""Batches that wait for an evaluation. Each metric and target brings one an interval: this is far behind."""
+
 _COUNT_EVERY_MS = 5_000
 
 _HEARTBEAT_S = 5.0
@@ -104,10 +107,12 @@ class _Deadlines:
 class Pipeline(AbstractAsyncContextManager["Pipeline"]):
     """Owner of the store and of the published snapshot."""
 
-    def __init__(self, now_ms: Callable[[], int], telemetry: PipelineTelemetry) -> None:
+    def __init__(
+        self, now_ms: Callable[[], int], telemetry: PipelineTelemetry, max_namespace_bytes: int | None = None
+    ) -> None:
         self._now_ms = now_ms
         self._telemetry = telemetry
-        self._store = SeriesStore()
+        self._store = SeriesStore(max_namespace_bytes)
         self._rules: Mapping[MetricRef, MetricRule] = {}
         self._snapshot = EMPTY_SNAPSHOT
         self._inbox = _Work()
@@ -124,6 +129,12 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         self.store_series = 0
         self.rejected = 0
         """Batches that were not newer than what was there."""
+        self.bytes_of: Mapping[str, int] = {}
+        """About the memory of each namespace's series."""
+        self.refused = 0
+        """Batches that would have brought too many series."""
+        self.dropped = 0
+        """Batches that came in while too many waited."""
         self._counted_ms = 0
 
     async def __aexit__(
@@ -145,8 +156,11 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         return self._rules
 
     def submit(self, batches: Iterable[Batch]) -> None:
-        """Take in what a read brought."""
+        """Take in what a read brought. With too many of them waiting it is as if this read had not been made."""
         for batch in batches:
+            if len(self._inbox.batches) >= MAX_WAITING:
+                self.dropped += 1
+                continue
             self._inbox.batches.append(batch)
             self._inbox.due.add(batch.metric)
             self.reads[batch.metric, _outcome(batch)] += 1
@@ -239,9 +253,10 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
         if broken:
             snapshot = _with_errors(snapshot, broken, self._ticking, now_ms)
         self.store_bytes = self._store.arena.nbytes()
-        self.rejected = self._store.rejected
+        self.rejected, self.refused = self._store.rejected, self._store.refused
         if abs(now_ms - self._counted_ms) > _COUNT_EVERY_MS:
             self._counted_ms = now_ms
+            self.bytes_of = self._store.bytes_of.copy()
             self.store_series = sum(table.series() for table in self._store.tables.values())
         self._telemetry.evaluated(len(work.due), len(work.batches), time.perf_counter() - started)
         return snapshot

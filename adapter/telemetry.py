@@ -57,6 +57,21 @@ class Pipeline(Protocol):
         ...
 
     @property
+    def refused(self) -> int:
+        """Batches that would have brought too many series."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Batches that came in while too many waited."""
+        ...
+
+    @property
+    def bytes_of(self) -> Mapping[str, int]:
+        """About the memory of each namespace's series, as a copy."""
+        ...
+
+    @property
     def store_bytes(self) -> int:
         """Memory of the store."""
         ...
@@ -96,6 +111,12 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.log_lines_dropped: Callable[[], int] = int
+        """How many log lines were left out."""
+        self.objects: Callable[[], Mapping[str, int]] = dict
+        """How many ExternalMetric objects there are, by the reason of their condition Accepted."""
+        self.watches: Callable[[], int] = int
+        """How many watches on pods and Services there are."""
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         Gauge(
@@ -180,7 +201,7 @@ class Telemetry:
 
     def watch(self, pipeline: Pipeline, collector: Collecting) -> None:
         """Expose the series that are made when asked: per metric, and the endpoints' states."""
-        self.registry.register(_WhenAsked(pipeline, collector))
+        self.registry.register(_WhenAsked(self, pipeline, collector))
 
     def collected(self, source: str, outcome: str, seconds: float, samples: int) -> None:
         """Count one read of an endpoint."""
@@ -233,7 +254,8 @@ class _WhenAsked(Collector):
     Asked in a thread of its own: it copies before it iterates, and a copy is one step of the interpreter.
     """
 
-    def __init__(self, pipeline: Pipeline, collector: Collecting) -> None:
+    def __init__(self, telemetry: Telemetry, pipeline: Pipeline, collector: Collecting) -> None:
+        self._telemetry = telemetry
         self._pipeline = pipeline
         self._collector = collector
 
@@ -272,6 +294,7 @@ class _WhenAsked(Collector):
             total.add_metric([ref.namespace, ref.name, outcome], count)
         yield from (age, unknown, total)
         yield from _endpoints(self._collector)
+        yield from _bounded(self._telemetry, self._pipeline)
         yield CounterMetricFamily(
             "spillway_batches_rejected",
             "Reads that were not newer than the last: a clock set back.",
@@ -325,4 +348,29 @@ def _endpoints(collector: Collecting) -> Iterator[Metric]:
     yield GaugeMetricFamily("spillway_source_reads_waiting", "Reads that wait for their turn.", value=budget.waiting)
     yield GaugeMetricFamily(
         "spillway_source_reads_limit", "Most reads under way at once (--max-reads).", value=budget.max_reads
+    )
+
+
+def _bounded(telemetry: Telemetry, pipeline: Pipeline) -> Iterator[Metric]:
+    """Return the families about what has a bound, and about what was left out for one."""
+    yield CounterMetricFamily(
+        "spillway_batches_refused", "Reads not taken for the series they would have brought.", value=pipeline.refused
+    )
+    yield CounterMetricFamily(
+        "spillway_batches_dropped", "Reads left out because too many waited for an evaluation.", value=pipeline.dropped
+    )
+    memory = GaugeMetricFamily(
+        "spillway_namespace_bytes", "About the memory of a namespace's samples and labels.", labels=["namespace"]
+    )
+    for namespace, size in pipeline.bytes_of.items():
+        memory.add_metric([namespace], size)
+    objects = GaugeMetricFamily(
+        "spillway_objects", "ExternalMetric objects by the reason of their condition Accepted.", labels=["reason"]
+    )
+    for reason, count in telemetry.objects().items():
+        objects.add_metric([reason], count)
+    yield from (memory, objects)
+    yield GaugeMetricFamily("spillway_watches", "Watches on pods and Services.", value=telemetry.watches())
+    yield CounterMetricFamily(
+        "spillway_log_lines_dropped", "Log lines left out (--log-rate).", value=telemetry.log_lines_dropped()
     )

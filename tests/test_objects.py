@@ -154,7 +154,8 @@ def test_a_namespace_has_a_bound() -> None:
     state = taken(*many, made("m", namespace="blog", second=59), most=2)
     assert served(state) == ["shop/m0", "shop/m1", "blog/m"]
     assert state.findings["shop", "m3"].reason is Acceptance.TOO_MANY_METRICS
-    assert state.findings["shop", "m3"].message == "the namespace has 2 older metrics, the most it may have"
+    message = "the namespace has 2 older metrics, the most it may have (--max-metrics-per-namespace)"
+    assert state.findings["shop", "m3"].message == message
 
 
 def test_hints_are_told_with_what_is_used() -> None:
@@ -312,3 +313,13 @@ def _errors(spec: Mapping[str, Any], origin: Origin) -> dict[tuple[str | int, ..
         for error in exc.errors():
             found.setdefault(error["loc"], []).append(error["msg"])
     return found
+
+
+def test_all_namespaces_together_have_a_bound() -> None:
+    """Of too many metrics in all those created first are served, and the others say so."""
+    objects = {**made("a", second=1), **made("b", namespace="blog", second=2), **made("c", second=3)}
+    state = take(ObjectSet(), objects, (), 10, 2)
+    assert served(state) == ["shop/a", "blog/b"]
+    found = state.findings["shop", "c"]
+    assert found.reason is Acceptance.TOO_MANY_METRICS
+    assert found.message == "there are 2 older metrics in all namespaces, the most that are served (--max-metrics)"

@@ -60,6 +60,10 @@ def test_standalone_defaults() -> None:
         reach_allow=(),
         share=(),
         max_metrics_per_namespace=1000,
+        max_metrics=10_000,
+        max_namespace_mib=1024,
+        max_targets=5_000,
+        max_watches_per_namespace=100,
         max_reads=1024,
         max_connections=1000,
         max_requests_inflight=400,
@@ -68,6 +72,7 @@ def test_standalone_defaults() -> None:
         authorization_webhook_cache_unauthorized_ttl_s=10.0,
         log_level="info",
         log_format="text",
+        log_rate=100,
     )
 
 
@@ -85,11 +90,12 @@ def test_every_flag() -> None:
         *("--patch-apiservice=false", "--strict-reach", "--reach-allow", "10.20.0.0/16", "--reach-allow", "fd00::/8"),
         *("--share", "a=b", "--share", "a=c", "--max-metrics-per-namespace", "7", "--max-reads", "64"),
         *("--max-connections", "8", "--max-requests-inflight", "9"),
+        *("--max-metrics", "8", "--max-namespace-mib", "9", "--max-targets", "10", "--max-watches-per-namespace", "11"),
         *("--config", "more", "--bind-address", "::1", "--secure-port", "0", "--tls-cert-file", "c"),
         *("--tls-private-key-file", "k", "--cert-dir", "d", "--metrics-bind-address", "10.0.0.1"),
         *("--metrics-port", "1", "--explain-port", "2", "--shutdown-delay", "1m500ms", "--log-level", "debug"),
         *("--authentication-token-webhook-cache-ttl", "1s", "--authorization-webhook-cache-authorized-ttl", "5m"),
-        *("--authorization-webhook-cache-unauthorized-ttl=0", "--log-format", "json"),
+        *("--authorization-webhook-cache-unauthorized-ttl=0", "--log-format", "json", "--log-rate", "12"),
     )
     assert options == ServeOptions(
         config=(Path("metrics.yaml"), Path("more")),
@@ -113,6 +119,10 @@ def test_every_flag() -> None:
         reach_allow=(ip_network("10.20.0.0/16"), ip_network("fd00::/8")),
         share=(("a", "b"), ("a", "c")),
         max_metrics_per_namespace=7,
+        max_metrics=8,
+        max_namespace_mib=9,
+        max_targets=10,
+        max_watches_per_namespace=11,
         max_reads=64,
         max_connections=8,
         max_requests_inflight=9,
@@ -121,6 +131,7 @@ def test_every_flag() -> None:
         authorization_webhook_cache_unauthorized_ttl_s=0.0,
         log_level="debug",
         log_format="json",
+        log_rate=12,
     )
 
 

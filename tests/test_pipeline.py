@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from adapter.pipeline import Pipeline
+from adapter.pipeline import MAX_WAITING, Pipeline
 from adapter.telemetry import Telemetry
 from scaler.model import EXTERNAL_METRICS_GROUP, Batch, MetricRef, MetricResult, Reason, Unknown
 from scaler.rules import Aggregate, MetricRule
@@ -182,5 +182,21 @@ def test_explain_shows_what_led_to_the_result() -> None:
         assert series["b"]["samples"] == [{"ageMs": 1_000, "value": "failed"}]
         assert series["b"]["problem"]["detail"] == "holds a string"
         assert await pipeline.explain(OTHER) is None
+
+    drive(scenario)
+
+
+def test_reads_that_come_faster_than_they_are_evaluated_are_left_out() -> None:
+    """What waits is bounded; a read too many is as if it had not been made, and is counted."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        pipeline.configure({REF: RULE})
+        same = batch(10, {queue("a"): 3})
+        pipeline.submit([same] * (MAX_WAITING + 5))
+        assert pipeline.dropped == 5
+        assert milli(await result(pipeline, lambda r: r.unknown is None)) == {(): 3000}
+        pipeline.submit([batch(11, {queue("a"): 4})])
+        assert milli(await result(pipeline, lambda r: milli(r) != {(): 3000})) == {(): 4000}
+        assert pipeline.dropped == 5
 
     drive(scenario)

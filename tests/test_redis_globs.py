@@ -275,6 +275,26 @@ def test_a_glob_that_matches_nothing(server: RedisServer) -> None:
     asyncio.run(main())
 
 
+def test_a_key_without_end_is_no_label(server: RedisServer) -> None:
+    """A key longer than any label makes the metric unknown as long as it is there; others on the server go on."""
+    long = "jobs:" + "x" * 2_000
+    server.run(f"RPUSH {long} 1", "RPUSH jobs:0 1")
+
+    async def main() -> None:
+        async with reading(
+            redis_metric(server.url, JOBS), redis_metric(server.url, {"list": "jobs:0"}, name="o")
+        ) as it:
+            globs, other = sorted(await it.batches(), key=lambda batch: batch.metric.name)
+            detail = 'a key of more than 1024 bytes matches "jobs:*"'
+            assert globs.failure == Unknown(Reason.TOO_MANY_SERIES, detail)
+            assert list(readings_of(other).values()) == [1]
+            server.run(f"DEL {long}")
+            it.now_ms += RESCAN_MS
+            assert {batch.failure for batch in await it.batches()} == {None}
+
+    asyncio.run(main())
+
+
 def test_more_keys_than_series_allowed(server: RedisServer) -> None:
     """A metric with more keys than maxSeries is unknown, and its keys are not read; others on the server go on."""
     for i in range(11):

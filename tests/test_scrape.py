@@ -603,3 +603,17 @@ def test_a_tenant_reaches_no_address_it_must_not(host: str) -> None:
         return "read"
 
     assert asyncio.run(read()).endswith("must not be connected to: it is loopback")
+
+
+def test_labels_without_end_are_no_labels() -> None:
+    """A series with too much in its labels makes its metric unknown, alone."""
+
+    async def run() -> list[Batch]:
+        page = b'http_requests_total{code="200",token="%b"} 1\nhttp_requests_total{code="500"} 2\n' % (b"x" * 5_000)
+        async with serving(http(page)) as server:
+            return await read(spec(server, wanted(), wanted(ERRORS, 'code="500"')))
+
+    crowded, errors = asyncio.run(run())
+    detail = "a series of more than 4096 bytes, name and labels"
+    assert crowded.failure == Unknown(Reason.TOO_MANY_SERIES, detail)
+    assert errors.values.tolist() == [2]

@@ -27,6 +27,9 @@ MAX_MESSAGE_CHARS = 8_192
 DEFAULT_MAX_METRICS = 1_000
 """Metrics of one namespace: a template gone wrong must not take the memory of all."""
 
+DEFAULT_MAX_IN_ALL = 10_000
+"""Metrics of all namespaces."""
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -55,11 +58,12 @@ def take(
     objects: Mapping[ObjectKey, Mapping[str, Any]],
     in_files: Collection[MetricRef],
     max_metrics: int = DEFAULT_MAX_METRICS,
+    max_in_all: int = DEFAULT_MAX_IN_ALL,
 ) -> ObjectSet:
     """Return what is to be served now.
 
     Files win a clash; of two objects with the same metric the one created first does, and by name where both were
-    created in the same second. Of a namespace with too many metrics those created first are served.
+    created in the same second. Of too many metrics, of one namespace or of all, those created first are served.
 
     Args:
         before: What this returned the last time: last good specs are in it, and objects whose generation is the same
@@ -67,6 +71,7 @@ def take(
         objects: All objects, as the API has them.
         in_files: The metrics that files define.
         max_metrics: The most metrics of one namespace.
+        max_in_all: The most of all.
     """
     known = {key: _known(key, data, before.known.get(key)) for key, data in objects.items()}
     ordered = sorted(known, key=lambda key: (known[key].created, key))
@@ -76,7 +81,8 @@ def take(
     counts: Counter[str] = Counter()
     for key in ordered:
         one = known[key]
-        refused = _refused(one, in_files, owners, counts[key[0]], max_metrics)
+        full = _full(counts[key[0]], max_metrics, len(metrics), max_in_all)
+        refused = _refused(one, in_files, owners, full)
         findings[key] = refused or _served(one)
         if one.good is not None and refused is None:
             owners[one.good.rule.ref] = key
@@ -125,9 +131,9 @@ def _said(place: Place, message: str) -> str:
 
 
 def _refused(
-    one: Known, in_files: Collection[MetricRef], owners: Mapping[MetricRef, ObjectKey], count: int, max_metrics: int
+    one: Known, in_files: Collection[MetricRef], owners: Mapping[MetricRef, ObjectKey], full: str | None
 ) -> Finding | None:
-    """Return why nothing of an object is served; None if something is."""
+    """Return why nothing of an object is served; None if something is. `full` says that there is no room for it."""
     if one.good is None:
         return Finding(one.generation, Acceptance.INVALID_SPEC, _listed("nothing is served: ", one.errors))
     rule = one.good.rule
@@ -137,15 +143,23 @@ def _refused(
     elif rule.ref in owners:
         reason = Acceptance.NAME_TAKEN
         message = f"metric {rule.metric_name} is defined by ExternalMetric {owners[rule.ref][1]}, which is older"
-    elif count >= max_metrics:
-        reason = Acceptance.TOO_MANY_METRICS
-        message = f"the namespace has {max_metrics} older metrics, the most it may have"
+    elif full is not None:
+        reason, message = Acceptance.TOO_MANY_METRICS, full
     else:
         return None
     if one.errors:
         # What the author can mend comes first; the clash is told once that is done.
         return Finding(one.generation, Acceptance.INVALID_SPEC, _listed("nothing is served: ", one.errors))
     return Finding(one.generation, reason, message)
+
+
+def _full(count: int, max_metrics: int, in_all: int, max_in_all: int) -> str | None:
+    """Return why one more metric has no room; None if it has."""
+    if count >= max_metrics:
+        return f"the namespace has {max_metrics} older metrics, the most it may have (--max-metrics-per-namespace)"
+    if in_all >= max_in_all:
+        return f"there are {max_in_all} older metrics in all namespaces, the most that are served (--max-metrics)"
+    return None
 
 
 def _served(one: Known) -> Finding:

@@ -34,6 +34,9 @@ FORGET_MS = 600_000
 """How long a key that has vanished is zero before its series goes, and how long scans may fail before the set of series
 is unknown."""
 
+MAX_KEY_BYTES = 1_024
+"""Of a key that a glob finds: as much as a label that a configuration gives may have."""
+
 _SEARCHING = "the keys that match are still being looked for"
 
 
@@ -48,7 +51,7 @@ class Catalog:
         self.version = 0
         """Grows when `state` may say something else."""
         self._known: dict[Pattern, set[bytes]] = {pattern: set() for pattern in limits}
-        self._too_many: set[Pattern] = set()
+        self._refused: dict[Pattern, str] = {}
         self._failing: tuple[Unknown, int] | None = None
         self._trusted = True
         self._absence = _Absence({})
@@ -58,11 +61,17 @@ class Catalog:
         known = self._known[pattern]
         gone = {key for key in self._absence.since(pattern.type, now_ms - FORGET_MS) & known if key not in keys}
         self._absence.seen(pattern.type, keys)
-        over = too_many or len((known | keys) - gone) > self.limits[pattern]
-        if over != (pattern in self._too_many):
-            self._too_many ^= {pattern}
+        refused = None
+        if any(len(key) > MAX_KEY_BYTES for key in keys):
+            refused = f"a key of more than {MAX_KEY_BYTES} bytes matches {quoted(pattern.glob)}"
+        elif too_many or len((known | keys) - gone) > self.limits[pattern]:
+            refused = f"more than {self.limits[pattern]} keys match {quoted(pattern.glob)} (spec.maxSeries)"
+        if refused != self._refused.get(pattern):
+            self._refused.pop(pattern, None)
+            if refused is not None:
+                self._refused[pattern] = refused
             self.version += 1
-        if not over and (gone or not keys <= known):
+        if refused is None and (gone or not keys <= known):
             self._known[pattern] = (known | keys) - gone
             self.version += 1
 
@@ -86,10 +95,8 @@ class Catalog:
 
     def state(self, pattern: Pattern) -> Sequence[bytes] | Unknown:
         """Return the known keys of a pattern, sorted, or why it cannot be said what matches it."""
-        if pattern in self._too_many:
-            limit = self.limits[pattern]
-            detail = f"more than {limit} keys match {quoted(pattern.glob)} (spec.maxSeries)"
-            return Unknown(Reason.TOO_MANY_SERIES, detail)
+        if pattern in self._refused:
+            return Unknown(Reason.TOO_MANY_SERIES, self._refused[pattern])
         if not self.complete or not self._trusted:
             return self._failing[0] if self._failing is not None else Unknown(Reason.NO_DATA, _SEARCHING)
         return sorted(self._known[pattern])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import hiredis
 
 from adapter.schema.redis_glob import parse_glob
-from adapter.sources.redis_globs import RESCAN_MS, Catalog
+from adapter.sources.redis_globs import MAX_KEY_BYTES, RESCAN_MS, Catalog
 from adapter.sources.redis_replies import error_code, whole_failure
 from adapter.sources.redis_wanted import Pattern, quoted
 from adapter.sources.resp import Connection, PreparedCommands, Reply, RespError, encode, prepare
@@ -81,7 +81,8 @@ class Search:
             case [bytes(cursor), list(keys)] if cursor.isdigit():
                 glob, found = parse_glob(pattern.glob), self._found[pattern]
                 # A proxy may not know MATCH; what does not match is not ours.
-                found.update(key for key in keys if isinstance(key, bytes) and glob.match(key) is not None)
+                matching = (key for key in keys if isinstance(key, bytes) and glob.match(key) is not None)
+                found.update(key[: MAX_KEY_BYTES + 1] for key in matching)  # so much shows that one is too long
             case _:
                 raise RespError("SCAN was not answered with a cursor and keys")
         too_many = len(found) > self._limits[pattern]

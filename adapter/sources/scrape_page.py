@@ -26,7 +26,11 @@ COUNTING = ("_total", "_bucket", "_count", "_sum")
 _WITHIN_SERIES = frozenset({BOUND, "quantile"})
 """Labels that tell the lines of one histogram or summary apart; its _created has none of them."""
 
-_PAGE_SERIES = 100_000  # of the wanted names, before matchers: bounds what a page can make us keep
+MAX_PAGE_SERIES = 100_000
+"""Series of the wanted names, before matchers: bounds what a page can make us keep."""
+
+MAX_LABEL_BYTES = 4_096
+"""Bytes of one series as it is written, name and labels: more is data, not a label."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -88,7 +92,7 @@ class PageReader:
         self._target = target
         self._wanted = wanted
         self._matchers = [parse_matchers(each.match) for each in wanted]
-        self._parser = TextParser(names, max(most, _PAGE_SERIES))
+        self._parser = TextParser(names, max(most, MAX_PAGE_SERIES))
         self._parsed: PageLayout | None = None  # the layout of the page parsed last
         self._selected: PageLayout | None = None  # what the following are of
         self._names: list[str] = []
@@ -167,11 +171,12 @@ class PageReader:
             names.append(name)
             series.append(labels)
             by_name[name].append(index)
+        long = frozenset(np.flatnonzero(np.diff(page.layout.text_at) > MAX_LABEL_BYTES).tolist())
         selections = []
         for wanted, matchers, old in zip(self._wanted, self._matchers, self._selections, strict=True):
             chosen = [at for at in by_name[wanted.name] if not matchers or matches(matchers, series[at])]
             created = {series[at]: at for at in by_name[wanted.created]} if wanted.created is not None else {}
-            selections.append(_selection(wanted, [series[at] for at in chosen], chosen, old, created))
+            selections.append(_selection(wanted, [series[at] for at in chosen], chosen, old, created, long))
         starts = by_name[_START_TIME]
         self._start_at = starts[0] if len(starts) == 1 else None  # several processes: none of them is the target
         self._selections = selections
@@ -197,9 +202,20 @@ def _first_ms(times_s: F64) -> int | None:
 
 
 def _selection(
-    wanted: Wanted, series: list[Labels], index: list[int], old: _Selection, created: Mapping[Labels, int]
+    wanted: Wanted,
+    series: list[Labels],
+    index: list[int],
+    old: _Selection,
+    created: Mapping[Labels, int],
+    long: frozenset[int],
 ) -> _Selection:
-    """Return what a metric takes: these series, at these places of the page, and where it says when they began."""
+    """Return what a metric takes: these series, at these places of the page, and where it says when they began.
+
+    `long` are the places of series with too much in their labels.
+    """
+    if long and not long.isdisjoint(index):
+        detail = f"a series of more than {MAX_LABEL_BYTES} bytes, name and labels"
+        return _Selection(EMPTY_LAYOUT, slice(0), Unknown(Reason.TOO_MANY_SERIES, detail))
     if len(series) > wanted.max_series:
         detail = f"more than {wanted.max_series} series match: match fewer, or raise spec.maxSeries"
         return _Selection(EMPTY_LAYOUT, slice(0), Unknown(Reason.TOO_MANY_SERIES, detail))
