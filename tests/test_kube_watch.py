@@ -395,7 +395,7 @@ def test_a_collection_is_kept_up_to_its_bound(api: KubeApi) -> None:
             assert set(values(reflector)) == {"m0", "m1", "m2"}
             for name in ("m0", "m3"):
                 api.delete("configmaps", "shop", name)
-            await until(lambda: set(values(reflector)) == {"a", "m1", "m2"} and not reflector.left_out)
+            await until(lambda: set(values(reflector)) == {"a", "m1", "m2"} and not reflector.left_out, 60)
 
     seeing(test)
 
