@@ -184,7 +184,40 @@ def test_a_server_of_another_name_or_ca_is_refused(api: KubeApi, tmp_path: Path)
         assert failing(account, version).reason == "Untrusted"
 
 
-def test_the_library_is_imported_only_when_it_is_used() -> None:
-    """It costs more memory than all the rest, which a standalone adapter does not pay."""
-    code = "import sys, adapter.kube.watch, adapter.kube.lease; sys.exit('kubernetes_asyncio' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60).returncode == 0
+def test_a_ca_that_is_none_is_refused_at_first_and_ignored_later(api: KubeApi) -> None:
+    """A start says so; a rotation that has only half happened stops nothing, and its end is noticed."""
+
+    async def ask(kube: Kube) -> None:
+        await version(kube)
+        api.rotate_ca()
+        new = api.ca_file.read_bytes()
+        api.ca_file.write_text("-----BEGIN CERTIFICATE-----\n")
+        with pytest.raises(KubeError) as caught:
+            await version(kube)
+        assert caught.value.reason == "Untrusted"
+        with pytest.raises(KubeError):
+            await version(kube)
+        api.ca_file.write_bytes(new)
+        kube._refresh_at_s = 0.0  # as if the wait were over
+        await version(kube)
+
+    asking(in_cluster(api), ask)
+    api.ca_file.write_text("-----BEGIN CERTIFICATE-----\n")
+    with pytest.raises(KubeConfigError, match="CA or its certificate cannot be used"):
+        asking(in_cluster(api), version)
+
+
+def test_a_pod_does_not_import_the_library(api: KubeApi) -> None:
+    """It costs 36 MB, which only those pay who have a kubeconfig."""
+    code = (
+        "import asyncio, sys, adapter.kube.watch, adapter.kube.lease\n"
+        "from pathlib import Path\n"
+        "from adapter.kube.client import Access, Kube\n"
+        "async def ask():\n"
+        "    async with Kube(Access(service_account=Path(sys.argv[1]))) as kube:\n"
+        "        return await kube.request('GET', '/version')\n"
+        "assert asyncio.run(ask())['minor']\n"
+        "sys.exit('kubernetes_asyncio' in sys.modules)"
+    )
+    argv = [sys.executable, "-c", code, str(api.service_account)]
+    assert subprocess.run(argv, env={**os.environ, **api.environ}, timeout=60).returncode == 0

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import importlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from adapter.kube.errors import KubeConfigError
+from adapter.kube.session import Server
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -37,19 +40,19 @@ class Access:
 
 
 class Credentials:
-    """A configuration of the client library, read anew by each `load`.
+    """Where the API is and what we show it, read anew by each `load`.
 
     Attributes:
-        configuration: kubernetes_asyncio.client.Configuration, after the first load.
+        server: After the first load.
         namespace: Our own, or the context's.
-        identity: Of the files that TLS uses: when it has changed, a new connection is needed.
+        identity: Of what connections are made with: when it has changed, new ones are needed.
     """
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._loader: Any = None
         self._loaded_from = ""
-        self.configuration: Any = None
+        self.server = Server("")
         self.namespace: str | None = None
         self.identity = ""
 
@@ -59,65 +62,69 @@ class Credentials:
         Raises:
             KubeConfigError: Some of it is missing or makes no sense; everything stays as it was.
         """
-        # Imported here: it costs 300 ms and 36 MB, which only those pay who use it.
-        from kubernetes_asyncio import client, config
-
-        configuration: Any = client.Configuration()
         where = "the kubeconfig" if self._access.kubeconfig else "the service account"
         try:
             if self._access.kubeconfig:
-                await self._load_kubeconfig(self._access.kubeconfig, configuration)
+                server = await self._from_kubeconfig(self._access.kubeconfig)
             else:
-                self._load_service_account(configuration)
-            identity = _identity(configuration)
-        except config.ConfigException as exc:
+                server = self._from_service_account()
+            server = replace(server, authorization=_sendable(server.authorization))
+            identity = _identity(server)
+        except KubeConfigError as exc:
             raise KubeConfigError(f"{where} cannot be used: {exc}{self._advice()}") from exc
         except _UNUSABLE as exc:
             # Only the kind of error: texts of parsers quote what they parse, and that is a secret.
             why = exc.strerror if isinstance(exc, OSError) and exc.strerror else type(exc).__name__
             raise KubeConfigError(f"{where} cannot be used: {why}{self._advice()}") from exc
-        _clean_token(configuration)
-        # Python 3.13 asks for what RFC 5280 wants of a CA (key identifiers, key usage) and many clusters' CAs do not
-        # have. The chain, the names and the dates are verified all the same.
-        configuration.disable_strict_ssl_verification = True
-        # A watch holds its connection, and there may be hundreds.
-        configuration.connection_pool_maxsize = None
-        self.configuration, self.identity = configuration, identity
+        self.server, self.identity = server, identity
 
-    @property
-    def token(self) -> str | None:
-        """The Authorization header, or None where a client certificate says who we are."""
-        token: str | None = self.configuration.api_key.get("BearerToken")
-        return token
-
-    def _load_service_account(self, configuration: Any) -> None:
-        from kubernetes_asyncio import config
-
+    def _from_service_account(self) -> Server:
+        environ = os.environ if self._access.environ is None else self._access.environ
+        host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
+        if not host or not port:
+            raise KubeConfigError("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
         folder = self._access.service_account
-        config.load_incluster_config(  # type: ignore[no-untyped-call]  # the library has no annotations here
-            client_configuration=configuration,
-            try_refresh_token=False,
-            token_filename=str(folder / "token"),
-            cert_filename=str(folder / "ca.crt"),
-            environ=os.environ if self._access.environ is None else self._access.environ,
-        )
+        token, ca_file = (folder / "token").read_text().strip(), folder / "ca.crt"
+        if not token or not ca_file.read_bytes().strip():
+            raise KubeConfigError("its token or its CA is empty")
         if (folder / "namespace").is_file():
             self.namespace = (folder / "namespace").read_text().strip() or None
+        return Server(f"https://{f'[{host}]' if ':' in host else host}:{port}", f"Bearer {token}", str(ca_file))
 
-    async def _load_kubeconfig(self, paths: str, configuration: Any) -> None:
-        from kubernetes_asyncio import config
+    async def _from_kubeconfig(self, paths: str) -> Server:
+        # Imported here: the library costs 300 ms and 36 MB, which only those pay who have a kubeconfig.
+        config = await asyncio.to_thread(importlib.import_module, "kubernetes_asyncio.config")
+        client = importlib.import_module("kubernetes_asyncio.client")
 
+        configuration = client.Configuration()
         if not (files := _existing(paths)):
-            raise config.ConfigException(f"there is no file {paths}")
+            raise KubeConfigError(f"there is no file {paths}")
         content = _digest(files)
-        if self._loader is not None and content == self._loaded_from:
-            await self._loader.load_and_set(configuration)  # it knows when the exec plugin's token expires
-            return
-        self._loader = await config.load_kube_config(
-            config_file=paths, context=self._access.context, client_configuration=configuration, persist_config=False
+        try:
+            if self._loader is not None and content == self._loaded_from:
+                await self._loader.load_and_set(configuration)  # it knows when the exec plugin's token expires
+            else:
+                self._loader = await config.load_kube_config(
+                    config_file=paths,
+                    context=self._access.context,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+                self._loaded_from = content
+                self.namespace = (self._loader.current_context or {}).get("context", {}).get("namespace")
+        except config.ConfigException as exc:
+            raise KubeConfigError(str(exc)) from exc
+        return Server(
+            configuration.host.rstrip("/"),
+            configuration.api_key.get("BearerToken"),
+            configuration.ssl_ca_cert,
+            configuration.cert_file,
+            configuration.key_file,
+            not configuration.verify_ssl,
+            configuration.tls_server_name,
+            configuration.proxy,
+            configuration.proxy_headers,
         )
-        self._loaded_from = content
-        self.namespace = (self._loader.current_context or {}).get("context", {}).get("namespace")
 
     def _advice(self) -> str:
         if self._access.kubeconfig:
@@ -125,14 +132,13 @@ class Credentials:
         return " (outside a cluster name a file with --kubeconfig)"
 
 
-def _clean_token(configuration: Any) -> None:
+def _sendable(authorization: str | None) -> str | None:
     """Strip the line end that files often have: it cannot be sent in a header."""
-    token = configuration.api_key.get("BearerToken")
-    if token is None:
-        return
-    if not (token := token.strip()).isascii() or not token.isprintable():
-        raise KubeConfigError("the token cannot be used: it has characters that no header may have")
-    configuration.api_key["BearerToken"] = token
+    if authorization is None:
+        return None
+    if not (authorization := authorization.strip()).isascii() or not authorization.isprintable():
+        raise KubeConfigError("the token has characters that no header may have")
+    return authorization
 
 
 def _existing(paths: str) -> list[Path]:
@@ -140,10 +146,9 @@ def _existing(paths: str) -> list[Path]:
     return [path for path in found if path.is_file()]
 
 
-def _identity(configuration: Any) -> str:
-    files = [configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file]
-    host: str = configuration.host
-    return host + _digest(Path(file) for file in files if file)
+def _identity(server: Server) -> str:
+    files = [Path(file) for file in (server.ca_file, server.cert_file, server.key_file) if file]
+    return repr(server) + _digest(files)
 
 
 def _digest(paths: Iterable[Path]) -> str:

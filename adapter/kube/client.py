@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
-import importlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -21,6 +19,7 @@ import aiohttp
 from adapter.kube.access import Access, Credentials
 from adapter.kube.errors import KubeConfigError, KubeError, from_answer, malformed, translated
 from adapter.kube.lines import aborted, content_of, keep_alive, lines_of
+from adapter.kube.session import Session
 
 __all__ = ["APPLY_PATCH", "JSON_PATCH", "MERGE_PATCH", "Access", "Kube", "KubeConfigError", "KubeError", "api_path"]
 
@@ -56,8 +55,8 @@ class Kube:
         """
         self._credentials = Credentials(access)
         self._on_answer = on_answer or (lambda _method, _code: None)
-        self._transport: _Transport | None = None
-        self._retired: list[_Transport] = []
+        self._session: Session | None = None
+        self._retired: list[Session] = []
         self._refreshing = asyncio.Lock()
         self._refresh_at_s = 0.0
         self._hurry_again_s = 0.0
@@ -70,8 +69,6 @@ class Kube:
         Raises:
             KubeConfigError: There is none, or it makes no sense.
         """
-        # Its modules take 300 ms to load, in which the event loop has other things to do.
-        await asyncio.to_thread(importlib.import_module, "kubernetes_asyncio.config")
         await self._credentials.load()
         self._connect()
         self._refresh_at_s = asyncio.get_running_loop().time() + _REFRESH_S
@@ -80,17 +77,16 @@ class Kube:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for transport in filter(None, (self._transport, *self._retired)):
-            await transport.client.close()
-        self._transport = None
+        for session in filter(None, (self._session, *self._retired)):
+            await session.close()
+        self._session = None
         # Connections end in the loop's next turn; those of requests without an answer after TLS has said goodbye.
         await asyncio.sleep(_GOODBYE_S if self._unanswered else 0.0)
 
     @property
     def server(self) -> str:
         """URL of the API server."""
-        host: str = self._credentials.configuration.host
-        return host
+        return self._credentials.server.url
 
     @property
     def namespace(self) -> str | None:
@@ -153,8 +149,9 @@ class Kube:
         content_type: str,
         timeout_s: float,
     ) -> dict[str, Any]:
-        async with self._translating(method), asyncio.timeout(timeout_s), self._using() as client:
-            response = await self._call(client, method, path, query, body, content_type, aiohttp.ClientTimeout())
+        async with self._translating(method), asyncio.timeout(timeout_s), self._using() as session:
+            call = session.call(method, path, query, body, content_type, aiohttp.ClientTimeout())
+            response = await self._awaited(call)
             with aborted(response):
                 content = await content_of(response)
             self._answered(method, response)
@@ -166,10 +163,10 @@ class Kube:
     async def _stream(
         self, path: str, query: dict[str, str], idle_s: float
     ) -> AsyncIterator[AsyncIterator[list[bytes]]]:
-        async with self._using() as client:
+        async with self._using() as session:
             async with self._translating("GET"), asyncio.timeout(_OPEN_S):
                 timeout = aiohttp.ClientTimeout(sock_read=idle_s)
-                response = await self._call(client, "GET", path, query, None, "application/json", timeout)
+                response = await self._awaited(session.call("GET", path, query, None, "application/json", timeout))
             with aborted(response):
                 self._answered("GET", response)
                 if response.status != 200:
@@ -193,28 +190,9 @@ class Kube:
                 self._hurry()
             raise
 
-    async def _call(
-        self,
-        client: Any,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Any,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
-        """Send one request; its answer is not read yet."""
+    async def _awaited(self, call: Coroutine[Any, Any, aiohttp.ClientResponse]) -> aiohttp.ClientResponse:
         self._unanswered += 1
-        response: aiohttp.ClientResponse = await client.call_api(
-            path,
-            method,
-            query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
-            body=body,
-            auth_settings=["BearerToken"],
-            _preload_content=False,
-            _request_timeout=timeout,
-        )
+        response = await call
         self._unanswered -= 1
         return response
 
@@ -231,13 +209,14 @@ class Kube:
         return error
 
     def _connect(self) -> None:
-        from kubernetes_asyncio import client
-
-        api: Any = client.ApiClient(self._credentials.configuration)
-        api.user_agent = f"spillway/{version('spillway')}"
-        if self._transport is not None:
-            self._retired.append(self._transport)
-        self._transport = _Transport(api)
+        """Begin with new connections; those in use end with what they are used for."""
+        before = self._session
+        try:
+            self._session = Session(self._credentials.server)
+        except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+            raise KubeConfigError("its CA or its certificate cannot be used: no PEM, or not that of the key") from exc
+        if before is not None:
+            self._retired.append(before)
 
     def _hurry(self) -> None:
         """Make the next request read credentials again: what it has may have been rotated. Not at every failure."""
@@ -255,39 +234,32 @@ class Kube:
             identity = self._credentials.identity
             try:
                 await self._credentials.load()
+                if self._credentials.identity != identity:
+                    self._connect()
+                elif self._session is not None:
+                    self._session.authorization = self._credentials.server.authorization
                 self._refresh_at_s = loop.time() + _REFRESH_S
             except KubeConfigError as exc:
                 # In the middle of a rotation, or for good: what was read before may still be valid.
+                self._credentials.identity = identity
                 self._refresh_at_s = loop.time() + _REFRESH_AGAIN_S
                 log.warning("credentials for the Kubernetes API kept", extra={"reason": str(exc)})
-            if self._credentials.identity != identity:
-                self._connect()
-            elif self._transport is not None:
-                self._transport.client.configuration.api_key = self._credentials.configuration.api_key
 
     @asynccontextmanager
-    async def _using(self) -> AsyncIterator[Any]:
-        """Yield the client; it is not closed before this ends, whatever is read in the meantime."""
+    async def _using(self) -> AsyncIterator[Session]:
+        """Yield the session; it is not closed before this ends, whatever is read in the meantime."""
         await self._refresh()
-        transport = self._transport
-        if transport is None:
+        session = self._session
+        if session is None:
             raise RuntimeError("Kube is used outside its lifetime")
-        transport.users += 1
+        session.users += 1
         try:
-            yield transport.client
+            yield session
         finally:
-            transport.users -= 1
+            session.users -= 1
             for idle in [retired for retired in self._retired if not retired.users]:
                 self._retired.remove(idle)
-                await idle.client.close()
-
-
-class _Transport:
-    """One client of the library, with its connections, and how many requests use it."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
-        self.users = 0
+                await idle.close()
 
 
 def api_path(
