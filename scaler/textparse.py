@@ -391,6 +391,10 @@ def _exact(view: memoryview, start: int, end: int) -> float:
     return value
 
 
+_SHARED_BYTES = 1_024
+"""Of a sample's text whose labels are remembered: longer ones are rare."""
+
+
 @lru_cache(maxsize=1024)  # the series of a metric mostly have the same names
 def _plain_names(between: tuple[str, ...]) -> tuple[str, ...]:
     """Return the label names in what is between the quoted values, if it is no more than they need; else nothing."""
@@ -406,14 +410,17 @@ def _pair(name: str, value: str) -> tuple[str, str]:
 
 def _decode(text: bytes) -> tuple[str, Labels]:
     """Return the name and labels of a sample that the scanner accepted, from its text before the value."""
+    # What is remembered of texts must be bounded, and not only in number.
+    short = len(text) <= _SHARED_BYTES
+    pair, plain_names = (_pair, _plain_names) if short else (_pair.__wrapped__, _plain_names.__wrapped__)
     name, _, inside = text.decode().partition("{")
     name = name.rstrip(" \t")
     if "\\" not in inside:
         parts = inside.split('"')
-        names = _plain_names(tuple(parts[:-1:2]))
+        names = plain_names(tuple(parts[:-1:2]))
         if names:
             pairs = zip(names, parts[1::2], strict=True)
-            return sys.intern(name), tuple(sorted(_pair(key, value) for key, value in pairs if value))
+            return sys.intern(name), tuple(sorted(pair(key, value) for key, value in pairs if value))
     labels = []
     for match in _LABEL.finditer(inside):
         plain, quoted, value = match.groups()
@@ -421,7 +428,7 @@ def _decode(text: bytes) -> tuple[str, Labels]:
         if value is None:
             name = key
         elif value:
-            labels.append(_pair(sys.intern(key), _unescaped(value)))
+            labels.append(pair(sys.intern(key), _unescaped(value)))
     return sys.intern(name), tuple(sorted(labels))
 
 

@@ -617,3 +617,24 @@ def test_labels_without_end_are_no_labels() -> None:
     detail = "a series of more than 4096 bytes, name and labels"
     assert crowded.failure == Unknown(Reason.TOO_MANY_SERIES, detail)
     assert errors.values.tolist() == [2]
+
+
+def test_what_long_labels_hold_is_not_remembered() -> None:
+    """Pages whose labels are long, and others each time, leave nothing in memory when they are gone."""
+
+    async def run() -> int:
+        pages = [b'http_requests_total{a="%d%b",b%d%b="1"} 1\n' % (n, b"x" * MIB, n, b"y" * MIB) for n in range(24)]
+        async with serving(http(pages[0])) as server, opened(spec(server, max_bytes=4 * MIB)) as endpoint:
+            for n, page in enumerate(pages):
+                server.say(http(page))
+                (batch,) = await endpoint.collect(n)
+                assert batch.failure is not None
+                if n == 3:
+                    before = tracemalloc.get_traced_memory()[0]
+            return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        assert asyncio.run(run()) < 12 * MIB
+    finally:
+        tracemalloc.stop()
