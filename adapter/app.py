@@ -86,6 +86,7 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
         if cluster is not None:
             health.more = cluster.checks
             telemetry.objects, telemetry.watches = cluster.objects_by_reason, cluster.watches
+            telemetry.events_left_out = cluster.events_left_out
         async with asyncio.TaskGroup() as tasks:
             collector = Collector(tasks, pipeline.submit, now_ms, telemetry, Budget(options.max_reads))
             complete = without_cluster if cluster is None else cluster.metrics
@@ -103,6 +104,11 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
                 on_response=telemetry.answered,
                 on_read=readers.note,
             )
+            telemetry.caches = lambda: {
+                "answers": len(api.cache),
+                "readers": len(readers),
+                **({} if cluster is None else cluster.cache_entries()),
+            }
             background = [
                 tasks.create_task(pipeline.run(), name="pipeline"),
                 tasks.create_task(watch_loop(health, telemetry.lagged), name="loop watch"),

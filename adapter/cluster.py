@@ -173,6 +173,14 @@ class Cluster(AbstractAsyncContextManager["Cluster"]):
         """Count the watches on pods and Services."""
         return self._discovery.watches
 
+    def cache_entries(self) -> Mapping[str, int]:
+        """Count the entries of the caches about who may read."""
+        return {"permissions": len(self.auth.decisions), "tokens": len(self.auth.tokens)}
+
+    def events_left_out(self) -> int:
+        """Count the Events that were not sent because an object had enough of them."""
+        return self._writer.events_left_out
+
     async def changes(self) -> None:
         """Wait until metrics, or what they lead to, may have changed; for a minute at most."""
         with contextlib.suppress(TimeoutError):

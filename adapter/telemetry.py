@@ -117,6 +117,10 @@ class Telemetry:
         """How many ExternalMetric objects there are, by the reason of their condition Accepted."""
         self.watches: Callable[[], int] = int
         """How many watches on pods and Services there are."""
+        self.events_left_out: Callable[[], int] = int
+        """How many Events were not sent because their object had enough of them."""
+        self.caches: Callable[[], Mapping[str, int]] = dict
+        """How many entries each cache has."""
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         Gauge(
@@ -369,7 +373,13 @@ def _bounded(telemetry: Telemetry, pipeline: Pipeline) -> Iterator[Metric]:
     )
     for reason, count in telemetry.objects().items():
         objects.add_metric([reason], count)
-    yield from (memory, objects)
+    caches = GaugeMetricFamily("spillway_cache_entries", "Entries of a cache.", labels=["cache"])
+    for cache, count in telemetry.caches().items():
+        caches.add_metric([cache], count)
+    yield from (memory, objects, caches)
+    yield CounterMetricFamily(
+        "spillway_events_left_out", "Events not sent: their object had enough.", value=telemetry.events_left_out()
+    )
     yield GaugeMetricFamily("spillway_watches", "Watches on pods and Services.", value=telemetry.watches())
     yield CounterMetricFamily(
         "spillway_log_lines_dropped", "Log lines left out (--log-rate).", value=telemetry.log_lines_dropped()

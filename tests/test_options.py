@@ -61,7 +61,7 @@ def test_standalone_defaults() -> None:
         share=(),
         max_metrics_per_namespace=1000,
         max_metrics=10_000,
-        max_namespace_mib=1024,
+        max_namespace_mib=512,
         max_targets=5_000,
         max_watches_per_namespace=100,
         max_reads=1024,

@@ -93,8 +93,8 @@ class Discovery:
         for question in questions(metric):
             watch = self._watches.get(question)
             if watch is None:
-                what = f"more than {self._max_watches} selectors and Services in this namespace"
-                return _waiting(metric, f"{_shown(question)}: {what} (--max-watches-per-namespace)")
+                bound = "selectors and Services in this namespace (--max-watches-per-namespace)"
+                return _waiting(metric, f"{_shown(question)}: more than {self._max_watches} {bound}")
             if not watch.reflector.synced:
                 error = watch.reflector.error
                 why = f"{_shown(question)}: not listed yet" + (f": {error}" if error else "")

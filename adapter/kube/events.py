@@ -20,7 +20,9 @@ PER_OBJECT = 10
 PER_OBJECT_MS = 10 * 60_000
 """At most PER_OBJECT requests an object in PER_OBJECT_MS: what comes and goes each second is told in its status."""
 
-_KEPT = 10_000
+KEPT = 10_000
+"""Objects and series of events that are remembered, the newest."""
+
 _NOTE_BYTES = 1_024
 _CONTROLLER = f"{GROUP}/adapter"
 
@@ -51,6 +53,8 @@ class Recorder:
         self._series: OrderedDict[tuple[str, str, str, str], _Series] = OrderedDict()
         self._told: OrderedDict[str, deque[int]] = OrderedDict()
         self._number = 0
+        self.left_out = 0
+        """Transitions that were not told because the object had enough of them."""
 
     def tell(self, key: ObjectKey, uid: str, condition: Condition, now_ms: int) -> Request | None:
         """Return the request that tells of a transition; None if nothing is to be told.
@@ -61,7 +65,10 @@ class Recorder:
             now_ms: Wall-clock time.
         """
         happened = _happened(condition)
-        if happened is None or not self._allowed(uid, now_ms):
+        if happened is None:
+            return None
+        if not self._allowed(uid, now_ms):
+            self.left_out += 1
             return None
         kind, action = happened
         same = (uid, condition.type, condition.reason, condition.message)
@@ -76,7 +83,7 @@ class Recorder:
         name = f"{key[1][:200].rstrip('.-')}.{now_ms:x}.{self._number:x}"
         self._series[same] = _Series(name, 1, now_ms)
         self._series.move_to_end(same)
-        if len(self._series) > _KEPT:
+        if len(self._series) > KEPT:
             self._series.popitem(last=False)
         path = api_path("events.k8s.io", "v1", "events", namespace=key[0])
         return Request("POST", path, self._event(key, uid, name, condition, kind, action, now_ms), "application/json")
@@ -90,7 +97,7 @@ class Recorder:
     def _allowed(self, uid: str, now_ms: int) -> bool:
         told = self._told.setdefault(uid, deque(maxlen=PER_OBJECT))
         self._told.move_to_end(uid)
-        if len(self._told) > _KEPT:
+        if len(self._told) > KEPT:
             self._told.popitem(last=False)
         if len(told) == PER_OBJECT and now_ms - told[0] < PER_OBJECT_MS:
             return False

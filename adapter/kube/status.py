@@ -97,6 +97,11 @@ class StatusWriter:
         self.writes = 0
         """Requests that changed something, statuses and Events together."""
 
+    @property
+    def events_left_out(self) -> int:
+        """Events not sent because the object had enough of them."""
+        return self._recorder.left_out
+
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
