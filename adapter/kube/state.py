@@ -212,7 +212,7 @@ def key_of(found: Mapping[str, Any]) -> Key:
         KeyError, TypeError, AttributeError: It has none.
     """
     metadata = found["metadata"]
-    return _text(metadata.get("namespace") or ""), _text(metadata["name"])
+    return _text(metadata.get("namespace", "")), _text(metadata["name"])
 
 
 def _text(value: object) -> str:

