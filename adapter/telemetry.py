@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import time
 from collections import Counter as Tally
@@ -204,7 +205,10 @@ class Telemetry:
         )
 
     def watch(self, pipeline: Pipeline, collector: Collecting) -> None:
-        """Expose the series that are made when asked: per metric, and the endpoints' states."""
+        """Expose the series that are made when asked: per metric, and the endpoints' states. Call it in the loop."""
+        loop = asyncio.get_running_loop()
+        tasks = Gauge("spillway_event_loop_tasks", "Tasks of the event loop.", registry=self.registry)
+        tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
         self.registry.register(_WhenAsked(self, pipeline, collector))
 
     def collected(self, source: str, outcome: str, seconds: float, samples: int) -> None:
