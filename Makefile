@@ -58,6 +58,11 @@ fuzz: $(STAMP) ## Look for inputs that break something, FUZZ_SECONDS (60) for ea
 	$(PIP) -e '.[fuzz]'
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
+.PHONY: soak
+SOAK_MINUTES ?= 30
+soak: $(STAMP) ## Run for SOAK_MINUTES (30) under faults and changes, check every answer, write docs/soak.md
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES)
+
 reference: $(STAMP) ## Write the reference in docs/configuration.md anew from the schema
 	$(BIN)/python -m adapter.schema.reference docs/configuration.md
 
