@@ -6,7 +6,7 @@ import contextlib
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from bench.report import OURS, Curve, Result, Row, row
 from bench.script import Options, main, require
 
 PEER = "aiohttp application"
+ASYNCIO = "the same with asyncio's event loop"
 FLOOR = "nginx return 200"
 _ACCEPT = "application/json"
 _METRIC = "queue-7"
 _MANY = 32
+_AUTHORIZED = f"{_MANY} connections, each request authenticated and authorized"
 _TOOLS = "wrk: apt install wrk; a slower reader of ours took its place"
 
 
@@ -101,13 +103,16 @@ def run(options: Options) -> Result:
         for connections in sizes:
             cases = {name: partial(asking.cost, server, connections) for name, server in servers.items()}
             costs = interleave(cases, options.rounds)
-            rows += _rows(costs, connections)
+            rows += _rows(costs, f"{connections} connection{'s' if connections > 1 else ''}")
             for figures in rows[-len(_FIGURES)].figures:
                 lines.setdefault(figures.who, []).append((connections, spread(figures.rounds).median))
+        rows += _authorized_rows(Path(folder), asking, options.rounds)
     return Result(
         title="GET of one metric through TLS, keep-alive, the headers of an HPA's request, one server process",
         about=f"The server on one processor, the reader ({'wrk' if asking.with_wrk else 'ours'}) on another if there "
-        "is one. The processor time of the server is the figure least disturbed by others.",
+        "is one. The processor time of the server is the figure least disturbed by others. The last rows have a front "
+        "proxy's certificate, an HPA's user in headers and a permission that is remembered; there the reader is ours, "
+        "and slower than the server.",
         rows=tuple(rows),
         curves=(Curve("GETs through TLS", "connections", "req/s", lines),),
         checked=(same,),
@@ -135,8 +140,23 @@ def _servers(folder: Path) -> Iterator[tuple[dict[str, Server], Adapter]]:
         yield servers, running
 
 
-def _rows(costs: dict[str, list[Cost]], connections: int) -> Iterator[Row]:
-    at = f"{connections} connection{'s' if connections > 1 else ''}"
+def _authorized_rows(folder: Path, asking: Asking, rounds: int) -> list[Row]:
+    """Measure what a cluster adds, on either event loop. Always with our reader: wrk has no client certificates."""
+    with contextlib.ExitStack() as stack:
+        cases: dict[str, Callable[[], Cost]] = {}
+        for name, loop in ((OURS, "uvloop"), (ASYNCIO, "asyncio")):
+            home = folder / loop
+            home.mkdir()
+            arguments: list[str | Path] = [home, "--loop", loop]
+            child, port = stack.enter_context(python(loop, "bench.authorized", arguments, home, server_cores()))
+            tls = ssl.create_default_context(cafile=str(home / "tls.crt"))
+            tls.load_cert_chain(home / "client.crt", home / "client.key")
+            cases[name] = partial(replace(asking, tls=tls, with_wrk=False).cost, Server(child.pid, port), _MANY)
+        costs = interleave(cases, rounds)
+    return list(_rows(costs, _AUTHORIZED))
+
+
+def _rows(costs: dict[str, list[Cost]], at: str) -> Iterator[Row]:
     for what, (unit, figure) in _FIGURES.items():
         found = {name: [figure(cost) for cost in each] for name, each in costs.items()}
         ours = found.pop(OURS)

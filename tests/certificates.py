@@ -47,17 +47,18 @@ class Pair:
 
     def load_into(self, context: ssl.SSLContext, directory: Path) -> None:
         """Show this to the server."""
+        cert, key = (directory / f"{self.certificate.serial_number}.{end}" for end in ("crt", "key"))
+        self.write(cert, key)
+        context.load_cert_chain(cert, key)
+
+    def write(self, cert: Path, key: Path) -> None:
+        """Write this as PEM files."""
         chain = (self.certificate, *self.between)
-        cert, key = (
-            directory / f"{self.certificate.serial_number}.crt",
-            directory / f"{self.certificate.serial_number}.key",
-        )
         cert.write_bytes(b"".join(each.public_bytes(serialization.Encoding.PEM) for each in chain))
         encryption = serialization.NoEncryption()
         key.write_bytes(
             self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
-        context.load_cert_chain(cert, key)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import asyncio
 import re
 from enum import Enum, auto
 from math import inf
-from typing import Protocol
+from typing import Protocol, cast
 
 from adapter.api.limits import Limits
 from adapter.api.peer import chain
@@ -91,8 +91,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin. Called by the event loop, as all that follows."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_server gives
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         self._peer = chain(transport.get_extra_info("ssl_object"))
         self._server.opened(self)
 

@@ -29,6 +29,8 @@ LIST_KIND = "ExternalMetricValueList"
 class Form(Enum):
     """How a body is written. PRETTY is JSON for people."""
 
+    __hash__ = object.__hash__  # Enum's own is Python code, and each answer is looked up by its form
+
     JSON = auto()
     PRETTY = auto()
     YAML = auto()
