@@ -25,7 +25,8 @@ from prometheus_client.registry import Collector
 from adapter.breaker import Breaker, State
 from adapter.budget import SHARES, Budget
 from adapter.sources import EndpointSpec
-from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Unknown, UnknownItem
+from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Then, Unknown, UnknownItem
+from scaler.policy import stand_ins
 from scaler.rules import MetricRule
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a third more series, for readers of OpenMetrics only
@@ -285,8 +286,18 @@ class _WhenAsked(Collector):
             "1 while a metric or one of its items is unknown, by reason.",
             labels=["namespace", "metric", "reason"],
         )
+        policy = GaugeMetricFamily(
+            "spillway_metric_policy",
+            "1 while whenUnknown.then serves something of a metric that is unknown, by policy.",
+            labels=["namespace", "metric", "policy"],
+        )
         for ref, result in snapshot.results.items():
             ends = [item.valid_until_ms for item in result.items if isinstance(item, ExternalMetricValue)]
+            if result.when_unknown.then is not Then.ERROR:
+                served = [item for item, instead in stand_ins(result, now_ms) if instead is not None]
+                ends += [item.last.valid_until_ms for item in served if item.last is not None]
+                if served:
+                    policy.add_metric([ref.namespace, ref.name, result.when_unknown.then.value], 1)
             rule = self._pipeline.rules.get(ref)
             if ends and rule is not None:
                 oldest_ms = min(ends) - rule.max_age_ms - 1
@@ -300,7 +311,7 @@ class _WhenAsked(Collector):
         )
         for (ref, outcome), count in reads.items():
             total.add_metric([ref.namespace, ref.name, outcome], count)
-        yield from (age, unknown, total)
+        yield from (age, unknown, policy, total)
         yield from _endpoints(self._collector)
         yield from _bounded(self._telemetry, self._pipeline)
         yield CounterMetricFamily(

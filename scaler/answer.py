@@ -6,10 +6,11 @@ each of them known and current, or stood in for by the metric's policy; or it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Unknown, UnknownItem
-from scaler.policy import floor_alone, lost_item, stand_in
+from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Then, Unknown, UnknownItem
+from scaler.policy import floor_alone, lost_item, stand_in, stand_ins
 from scaler.selector import Selector
 
 _NAMED_ITEMS = 3
@@ -70,10 +71,31 @@ def _of_unknown_set(
     return known
 
 
+def standing_in(result: MetricResult, now_ms: int) -> str | None:
+    """Say what a policy serves of what is unknown, until when, and why, in words that stay the same while it does.
+
+    Returns: None if no policy serves anything.
+    """
+    found = [(item, served) for item, served in stand_ins(result, now_ms) if served is not None]
+    if not found:
+        return None
+    policy = result.when_unknown
+    if policy.then is Then.HOLD:
+        until_ms = min(served.valid_until_ms for _, served in found)
+        what = f"the last good value is held until {time_of_day(until_ms)}"
+    else:
+        what = f"at least {policy.floor_milli / 1000:g} is served until something is known"
+    return f"{what} (whenUnknown.then: {policy.then}); {_named([(item.labels, item.unknown) for item, _ in found])}"
+
+
 def _unknown(metric_name: str, items: list[tuple[Labels, Unknown]]) -> UnknownAnswer:
+    return UnknownAnswer(metric_name, items[0][1].reason, _named(items))
+
+
+def _named(items: Sequence[tuple[Labels, Unknown]]) -> str:
     named = [_item_text(labels, unknown) for labels, unknown in items[:_NAMED_ITEMS]]
     more = f" and {len(items) - _NAMED_ITEMS} more" if len(items) > _NAMED_ITEMS else ""
-    return UnknownAnswer(metric_name, items[0][1].reason, "; ".join(named) + more)
+    return "; ".join(named) + more
 
 
 def _item_text(labels: Labels, unknown: Unknown) -> str:
@@ -88,6 +110,11 @@ def describe(unknown: Unknown) -> str:
     text = f"{unknown.reason}: {unknown.detail}" if unknown.detail else str(unknown.reason)
     if unknown.since_ms is None:
         return text
-    minutes, seconds = divmod(unknown.since_ms // 1000 % 86_400, 60)
+    return f"{text} since {time_of_day(unknown.since_ms)}"
+
+
+def time_of_day(time_ms: int) -> str:
+    """Return a moment's time of day in UTC: "03:04:05Z"."""
+    minutes, seconds = divmod(time_ms // 1000 % 86_400, 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{text} since {hours:02}:{minutes:02}:{seconds:02}Z"
+    return f"{hours:02}:{minutes:02}:{seconds:02}Z"

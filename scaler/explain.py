@@ -7,13 +7,14 @@ are in trouble, and says how many there are in all. Times are ages in millisecon
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaler import quantity
 from scaler.answer import UnknownAnswer, answer
 from scaler.explain_items import Series, finite, made, series_of, unknown_json
 from scaler.explain_parts import Reads, parts, reads_of
-from scaler.model import ExternalMetricValue, MetricResult, Reason, UnknownItem
+from scaler.model import ExternalMetricValue, MetricResult, Past, Reason, Then, UnknownItem
+from scaler.policy import FOREVER_MS, stand_ins
 from scaler.rules import MetricRule, duration_text
 from scaler.selector import EVERYTHING
 from scaler.store import Block, SeriesStore
@@ -32,13 +33,19 @@ def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, n
     table = store.tables.get(rule.ref)
     series = None if table is None else series_of(store, rule, table, now_ms)
     blocks = {} if table is None else table.blocks
-    items = (() if result is None else result.items)[:_SHOWN]
-    steps = {} if series is None else made(series, {item.labels for item in items})
+    shown = _shown(result, now_ms)[:_SHOWN]
+    steps = {} if series is None else made(series, {one.item.labels for one in shown})
+    past = (None if result is None else result.past) or {}
     return {
         **values(rule, result, now_ms, at_most=0),
         "rule": _rule(rule),
         "evaluatedAgeMs": None if result is None else now_ms - result.evaluated_ms,
-        "items": [_item(item, now_ms) | _made(rule, item, steps.get(item.labels, [])) for item in items],
+        "items": [
+            _item(one, now_ms)
+            | _made(rule, one, steps.get(one.item.labels, []))
+            | {"guard": _guard(past.get(one.item.labels), now_ms)}
+            for one in shown
+        ],
         "targets": _targets(store, rule, blocks, series, now_ms),
         "targetsInAll": len(rule.targets),
         "targetsDeparted": sum(bool(block.departed) for block in blocks.values()),
@@ -51,20 +58,46 @@ def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, n
 
 def values(rule: MetricRule, result: MetricResult | None, now_ms: int, at_most: int | None = None) -> JsonObject:
     """Return what a reader of the whole metric would get now: every item, or only why there is no answer."""
-    items = () if result is None else result.items
+    shown = _shown(result, now_ms)
     return {
         "namespace": rule.ref.namespace,
         "metric": rule.metric_name,
         "now": now_ms,
         "state": _state(result, now_ms),
-        "items": [_item(item, now_ms) for item in items[:at_most]],
-        "itemsInAll": len(items),
-        "itemsUnknown": sum(isinstance(item, UnknownItem) for item in items),
+        "items": [_item(one, now_ms) for one in shown[:at_most]],
+        "itemsInAll": len(shown),
+        "itemsUnknown": sum(isinstance(one.item, UnknownItem) for one in shown),
     }
 
 
+class _Shown(NamedTuple):
+    """An item as a reader gets it; `instead_of`: the unknown one that it stands in for."""
+
+    item: ExternalMetricValue | UnknownItem
+    instead_of: UnknownItem | None = None
+
+
+def _shown(result: MetricResult | None, now_ms: int) -> list[_Shown]:
+    """Return the items as a reader gets them now, with what a policy serves of unknown ones."""
+    if result is None:
+        return []
+    instead = {lost.labels: (lost, served) for lost, served in stand_ins(result, now_ms) if served is not None}
+    if result.unknown is not None:
+        return [_Shown(served, lost) for lost, served in instead.values()]
+    found = []
+    for item in result.items:
+        lost, served = instead.get(item.labels, (None, None))
+        found.append(_Shown(item) if served is None else _Shown(served, lost))
+    return found
+
+
 def _rule(rule: MetricRule) -> JsonObject:
-    signal, aggregate = rule.signal, rule.aggregate
+    signal, aggregate, policy, half_life_ms = (
+        rule.signal,
+        rule.aggregate,
+        rule.when_unknown,
+        rule.guard.fall_half_life_ms,
+    )
     return {
         "function": signal.function.value,
         "window": None if signal.window_ms is None else duration_text(signal.window_ms),
@@ -72,7 +105,17 @@ def _rule(rule: MetricRule) -> JsonObject:
         "quantile": signal.quantile,
         "ahead": None if signal.ahead_ms is None else duration_text(signal.ahead_ms),
         "aggregate": None if aggregate is None else {"by": list(aggregate.by), "with": aggregate.op.value},
-        "guard": {"min": rule.guard.min, "max": rule.guard.max},
+        "guard": {
+            "min": rule.guard.min,
+            "max": rule.guard.max,
+            "maxStep": rule.guard.max_step,
+            "fallHalfLife": None if half_life_ms is None else duration_text(half_life_ms),
+        },
+        "whenUnknown": {
+            "then": policy.then.value,
+            "holdFor": duration_text(policy.hold_for_ms) if policy.then is Then.HOLD else None,
+            "floorMilli": policy.floor_milli if policy.then is Then.FLOOR else None,
+        },
         "interval": duration_text(rule.interval_ms),
         "intervalMs": rule.interval_ms,
         "maxAge": duration_text(rule.max_age_ms),
@@ -82,44 +125,92 @@ def _rule(rule: MetricRule) -> JsonObject:
 
 
 def _state(result: MetricResult | None, now_ms: int) -> JsonObject:
-    """Say what a reader gets: an answer, and how long it counts if nothing more is read; or an error, and its words."""
+    """Say what a reader gets: an answer, and how long it counts if nothing more is read; or an error, and its words.
+
+    `policy` names what serves something of what is unknown, and `unknown` is then why it is. `setUnknown` says that
+    there may be items that are not known of. `floor` tells of a floor for which there is no item: the milli-units of
+    it, and how long until it is served.
+    """
+    state: JsonObject = {
+        "known": False,
+        "unknown": None,
+        "message": None,
+        "validForMs": None,
+        "policy": None,
+        "setUnknown": result is not None and result.unknown is not None,
+        "floor": None,
+    }
     if result is None:
-        return {"known": False, "unknown": None, "message": None, "validForMs": None}
+        return state
+    state["floor"] = _floor(result, now_ms)
     found = answer(result, EVERYTHING, now_ms)
+    lost = next((item.unknown for item, served in stand_ins(result, now_ms) if served is not None), None)
     if not isinstance(found, UnknownAnswer):
-        ends = [item.valid_until_ms for item in found]
-        return {"known": True, "unknown": None, "message": None, "validForMs": min(ends) - now_ms if ends else None}
+        end_ms = min((item.valid_until_ms for item in found), default=FOREVER_MS)
+        return state | {
+            "known": True,
+            "unknown": None if lost is None else unknown_json(lost),
+            "validForMs": _until(end_ms, now_ms),
+            "policy": None if lost is None else result.when_unknown.then.value,
+        }
     items = [item.unknown for item in result.items if isinstance(item, UnknownItem)]
     unknown = result.unknown or (items[0] if items else None)
     told = {"reason": found.reason.value, "detail": found.detail, "sinceMs": None}
-    return {
-        "known": False,
-        "unknown": told if unknown is None else unknown_json(unknown),
-        "message": found.detail,
-        "validForMs": None,
-    }
+    return state | {"unknown": told if unknown is None else unknown_json(unknown), "message": found.detail}
 
 
-def _item(item: ExternalMetricValue | UnknownItem, now_ms: int) -> JsonObject:
+def _floor(result: MetricResult, now_ms: int) -> JsonObject | None:
+    policy, unknown = result.when_unknown, result.unknown
+    if policy.then is not Then.FLOOR or unknown is None or unknown.since_ms is None:
+        return None
+    begins_ms = unknown.since_ms + policy.floor_after_ms + 1
+    return {"milli": policy.floor_milli, "inMs": max(0, begins_ms - now_ms)}
+
+
+def _until(end_ms: int, now_ms: int) -> int | None:
+    """Return for how long something counts; None: until something new is known."""
+    return None if end_ms >= FOREVER_MS else end_ms - now_ms
+
+
+def _item(one: _Shown, now_ms: int) -> JsonObject:
+    item, lost = one
     if isinstance(item, UnknownItem):
-        return {"labels": dict(item.labels), "unknown": unknown_json(item.unknown)}
-    return {
+        last = None if item.last is None else {"milli": item.last.milli, "ageMs": now_ms - item.last.timestamp_ms}
+        return {"labels": dict(item.labels), "unknown": unknown_json(item.unknown), "last": last}
+    told: JsonObject = {
         "labels": dict(item.labels),
         "value": item.milli / 1000,
         "quantity": quantity.text(item.milli),
         "milli": item.milli,
         "ageMs": now_ms - item.timestamp_ms,
-        "validForMs": item.valid_until_ms - now_ms,
+        "validForMs": _until(item.valid_until_ms, now_ms),
         "windowSeconds": item.window_s,
+        "policy": None,
+    }
+    if lost is not None:
+        last_milli = None if lost.last is None else lost.last.milli
+        told["policy"] = {"unknown": unknown_json(lost.unknown), "lastMilli": last_milli}
+    return told
+
+
+def _guard(past: Past | None, now_ms: int) -> JsonObject | None:
+    """Say what the steps that remember made of an item; None: there are none, or there is no value."""
+    if past is None:
+        return None
+    return {
+        "rawMilli": past.raw.milli,
+        "believedMilli": past.believed.milli,
+        "servedMilli": past.served.milli,
+        "jumpAgeMs": None if past.jump_ms is None else now_ms - past.jump_ms,
     }
 
 
-def _made(rule: MetricRule, item: ExternalMetricValue | UnknownItem, steps: list[JsonObject]) -> JsonObject:
+def _made(rule: MetricRule, one: _Shown, steps: list[JsonObject]) -> JsonObject:
     """Say how an item came about, and whether it is an earlier one that stands in because now there is none.
 
     `steps` are those of all items with these labels, in their order; the first is taken.
     """
-    known = isinstance(item, ExternalMetricValue)
+    known = isinstance(one.item, ExternalMetricValue) and one.instead_of is None
     if not steps:
         return {"standsIn": known, "instead": None, "made": None}
     step = steps.pop(0)

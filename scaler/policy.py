@@ -60,6 +60,14 @@ def stand_in(policy: WhenUnknown, item: UnknownItem, now_ms: int) -> ExternalMet
     return floor_alone(policy, item.labels, item.unknown, now_ms)
 
 
+def stand_ins(result: MetricResult, now_ms: int) -> Iterator[tuple[UnknownItem, ExternalMetricValue | None]]:
+    """Yield each item that is unknown at `now_ms`, and what stands in for it for a reader without a selector."""
+    for item in lost(result, now_ms):
+        yield item, stand_in(result.when_unknown, item, now_ms)
+    if result.unknown is not None and not result.last:
+        yield UnknownItem((), result.unknown), floor_alone(result.when_unknown, (), result.unknown, now_ms)
+
+
 def floor_alone(policy: WhenUnknown, labels: Labels, unknown: Unknown, now_ms: int) -> ExternalMetricValue | None:
     """Return the floor, for what was never known; None: there is none, or it is too early for it."""
     since_ms = unknown.since_ms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from adapter.api.cache import AnswerCache
 from adapter.api.encode import Form
 from adapter.api.request import Attributes, Request
 from adapter.errors import ApiError, ForbiddenError, UnauthorizedError
-from scaler.model import Reason, Unknown, UnknownItem, labels_of
+from scaler.model import Reason, Then, Unknown, UnknownItem, WhenUnknown, labels_of
 from scaler.selector import Selector
 from tests.api_fixtures import BASE, NOW_MS, VALUES, Served, ref, result, value
 
@@ -71,6 +72,37 @@ def test_cache_ends_with_the_result_and_with_time() -> None:
     assert served.ask(f"{VALUES}/m").status == 200
     served.now_ms = NOW_MS + 10
     assert message(served.ask(f"{VALUES}/m").body) == "metric default/m is unknown: Stale since 03:05:00Z"
+
+
+def test_an_answer_passes_from_current_to_held_to_an_error_without_an_evaluation() -> None:
+    """The same result is served from memory until holdFor has passed, to the millisecond, then it is an error."""
+    policy = WhenUnknown(Then.HOLD, hold_for_ms=100)
+    served = Served(replace(result("m", value(1000, valid_until_ms=NOW_MS + 10)), when_unknown=policy))
+    body = served.ask(f"{VALUES}/m").body
+    for now_ms in (NOW_MS + 9, NOW_MS + 10, NOW_MS + 109):
+        served.now_ms = now_ms
+        assert served.ask(f"{VALUES}/m").body == body
+    served.now_ms = NOW_MS + 110
+    assert message(served.ask(f"{VALUES}/m").body) == "metric default/m is unknown: Stale since 03:05:00Z"
+
+
+def test_an_answer_passes_from_current_to_the_floor_without_an_evaluation() -> None:
+    """From the end of maxAge on it is the floor, with the time of the sample, for what was known and what was not."""
+    policy = WhenUnknown(Then.FLOOR, floor_milli=5_000, floor_after_ms=50)
+    served = Served(replace(result("m", value(1000, A, valid_until_ms=NOW_MS + 10)), when_unknown=policy))
+    time = json.loads(served.ask(f"{VALUES}/m").body)["items"][0]["timestamp"]
+    served.now_ms = NOW_MS + 10
+    (item,) = json.loads(served.ask(f"{VALUES}/m").body)["items"]
+    assert (item["value"], item["timestamp"], item["metricLabels"]) == ("5", time, {"queue": "a"})
+    lost = Unknown(Reason.SOURCE_ERROR, "timeout", NOW_MS)
+    served.publish(replace(result("m", unknown=lost), when_unknown=policy))
+    served.now_ms = NOW_MS + 50
+    assert served.ask(f"{VALUES}/m?labelSelector=queue%3Db").status == 503
+    served.now_ms = NOW_MS + 51
+    (item,) = json.loads(served.ask(f"{VALUES}/m?labelSelector=queue%3Db,tier+in+(x,y)").body)["items"]
+    assert (item["value"], item["timestamp"], item["metricLabels"]) == ("5", time, {"queue": "b"})
+    served.publish(replace(result("m", value(1000, A)), when_unknown=policy))
+    assert json.loads(served.ask(f"{VALUES}/m?labelSelector=queue%3Db").body)["items"] == []
 
 
 def test_cache_tells_queries_and_forms_apart() -> None:

@@ -17,7 +17,7 @@ from adapter.explain.hpa_object import hpa_of
 from adapter.explain.render import text_of
 from adapter.explain.words import clock, milli, number, span
 from scaler.explain import explain, values
-from scaler.model import Labels, Reason, Unknown, labels_of
+from scaler.model import Labels, Reason, Then, Unknown, WhenUnknown, labels_of
 from scaler.rules import Aggregate, AggregateOp, CounterStart, Function, Guard, MetricRule, Signal
 from tests.builders import REF, Bench, batch, failure, queue
 
@@ -123,6 +123,62 @@ def test_a_failure_past_max_age() -> None:
     case = backlog(Aggregate())
     case.read(5, DOWN)
     golden("unknown", case.document(90, readers=READERS))
+
+
+HOLD = WhenUnknown(Then.HOLD, hold_for_ms=600_000)
+FLOOR = WhenUnknown(Then.FLOOR, floor_milli=50_000, floor_after_ms=60_000)
+
+
+def test_a_value_that_is_held() -> None:
+    """Since when, why, how old the value is, until when it is held, and what comes then."""
+    case = backlog(Aggregate(), when_unknown=HOLD)
+    case.read(5, DOWN)
+    golden("held", case.document(90))
+
+
+def test_an_item_that_is_held_beside_others() -> None:
+    """Which of the items is held is said, and the others are as ever."""
+    case = backlog(when_unknown=HOLD)
+    for after_s in range(5, 95, 5):
+        case.read(after_s, {queue("orders"): DOWN, queue("mail"): 13.0, queue("returns"): 0.0})
+    golden("held_item", case.document(90))
+
+
+def test_a_hold_that_is_over() -> None:
+    """It is unknown, with its last good value beside it."""
+    case = backlog(when_unknown=HOLD)
+    for after_s in range(5, 705, 5):
+        case.read(after_s, {queue("orders"): DOWN, queue("mail"): 13.0, queue("returns"): 0.0})
+    golden("hold_over", case.document(700))
+
+
+def test_a_value_at_a_floor() -> None:
+    """The last good value and the floor, and that more of the two is served."""
+    case = backlog(Aggregate(), when_unknown=FLOOR)
+    case.read(5, DOWN)
+    golden("floored", case.document(90))
+
+
+def test_a_floor_without_a_value() -> None:
+    """What was never known is the floor, once it has been unknown for maxAge; until then it says from when on."""
+    case = Case(replace(RULE, when_unknown=FLOOR))
+    case.read(5, DOWN)
+    golden("floor_waits", case.document(20))
+    golden("floor_alone", case.document(66))
+
+
+def test_a_jump_that_is_held() -> None:
+    """The value before is served, and the one that jumped stands beside it with when it was first seen."""
+    case = backlog(Aggregate(), guard=Guard(max=5_000, max_step=100))
+    case.read(5, {queue("orders"): 9_000.0, queue("mail"): 12.0, queue("returns"): 0.0})
+    golden("max_step", case.document(6))
+
+
+def test_a_value_that_falls_slowly() -> None:
+    """What it falls to stands beside what is served."""
+    case = backlog(Aggregate(), guard=Guard(fall_half_life_ms=10_000))
+    case.read(5, {queue("orders"): 0.0, queue("mail"): 12.0, queue("returns"): 0.0})
+    golden("fall", case.document(6))
 
 
 def test_endpoints_in_trouble() -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapter.kube.conditions import Wanted, wanted
 from adapter.schema.finding import Acceptance, Finding
-from scaler.model import ExternalMetricValue, MetricRef, MetricResult, Reason, Unknown, UnknownItem, labels_of
+from scaler.model import (
+    ExternalMetricValue,
+    MetricRef,
+    MetricResult,
+    Reason,
+    Then,
+    Unknown,
+    UnknownItem,
+    WhenUnknown,
+    labels_of,
+)
 
 REF = MetricRef("external.metrics.k8s.io", "shop", "orders")
 T0_MS = 1_767_323_045_000  # 2026-01-02T03:04:05Z
@@ -116,6 +127,36 @@ def test_a_metric_that_is_no_longer_current() -> None:
     status = conditions(status_of(wanted({}, FINE, known(item(1_500)), T0_MS + 60_000)))
     assert status["Available"] == ("False", "Stale", "queue=a: Stale since 03:05:05Z")
     assert status["Degraded"][0] == "False"
+
+
+HOLD = WhenUnknown(Then.HOLD, hold_for_ms=600_000)
+FLOOR = WhenUnknown(Then.FLOOR, floor_milli=2_500, floor_after_ms=60_000)
+
+
+def test_a_metric_that_is_held() -> None:
+    """It is available and degraded, with why and until when, for as long as it is held; its value has its true time."""
+    result = replace(unknown(TIMEOUT), when_unknown=HOLD, last=(item(1_500),))
+    status = status_of(wanted({}, FINE, result, T0_MS + 60_000))
+    message = (
+        "the last good value is held until 03:15:05Z (whenUnknown.then: hold); "
+        "queue=a: SourceError: redis: timeout since 03:04:05Z"
+    )
+    assert conditions(status)["Available"] == conditions(status)["Degraded"] == ("True", "Held", message)
+    assert (status["lastValue"], status["lastValueTime"]) == ("1500m", "2026-01-02T03:04:05Z")
+    assert wanted(status, FINE, result, T0_MS + 659_999) is None
+    over = conditions(status_of(wanted(status, FINE, result, T0_MS + 660_000), status))
+    assert (over["Available"][:2], over["Degraded"][0]) == (("False", "SourceError"), "False")
+
+
+def test_a_metric_at_a_floor() -> None:
+    """It is available and degraded, whether its value was ever known or not."""
+    message = "at least 2.5 is served until something is known (whenUnknown.then: floor); "
+    result = replace(unknown(TIMEOUT), when_unknown=FLOOR)
+    assert conditions(status_of(wanted({}, FINE, result, T0_MS + 60_000)))["Available"][:2] == ("False", "SourceError")
+    alone = conditions(status_of(wanted({}, FINE, result, T0_MS + 60_001)))
+    assert alone["Degraded"] == ("True", "Floored", message + "SourceError: redis: timeout since 03:04:05Z")
+    stale = conditions(status_of(wanted({}, FINE, replace(known(item(1)), when_unknown=FLOOR), T0_MS + 60_000)))
+    assert stale["Available"] == ("True", "Floored", message + "queue=a: Stale since 03:05:05Z")
 
 
 def test_a_delayed_metric() -> None:

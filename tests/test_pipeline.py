@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
+from adapter.collect import Collector
 from adapter.pipeline import MAX_WAITING, Pipeline
 from adapter.telemetry import Telemetry
-from scaler.model import EXTERNAL_METRICS_GROUP, Batch, MetricRef, MetricResult, Reason, Unknown
+from scaler.model import EXTERNAL_METRICS_GROUP, Batch, MetricRef, MetricResult, Reason, Then, Unknown, WhenUnknown
 from scaler.rules import Aggregate, MetricRule
 from tests.builders import REF, batch, failure, milli, queue
 from tests.waiting import until
@@ -117,6 +120,32 @@ def test_a_passed_deadline_is_evaluated_without_any_read(caplog: pytest.LogCaptu
         drive(scenario)
     messages = [r.message for r in caplog.records]
     assert messages == ["metric unknown"]
+
+
+def test_our_metrics_show_what_is_unknown_and_the_policy_that_serves_it() -> None:
+    """A held metric shows its reason, its policy, and the true age of what is served."""
+    seen: list[str] = []
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        policy = WhenUnknown(Then.HOLD, hold_for_ms=600_000)
+        clock.ms = now_ms - 100_000
+        pipeline.configure({REF: replace(RULE, when_unknown=policy)})
+        await result(pipeline, lambda r: r.unknown is not None)
+        pipeline.submit([batch(clock.ms / 1000, {queue("a"): 3})])
+        await result(pipeline, lambda r: r.unknown is None)
+        clock.ms = now_ms
+        pipeline.submit([failure(now_ms / 1000, TIMEOUT)])
+        await result(pipeline, lambda r: r.unknown is not None)
+        telemetry = Telemetry()
+        telemetry.watch(pipeline, Collector(asyncio.TaskGroup(), pipeline.submit, clock, telemetry))
+        seen.extend(generate_latest(telemetry.registry).decode().splitlines())
+
+    drive(scenario)
+    assert 'spillway_metric_unknown{metric="m",namespace="shop",reason="SourceError"} 1.0' in seen
+    assert 'spillway_metric_policy{metric="m",namespace="shop",policy="hold"} 1.0' in seen
+    (age,) = [line for line in seen if line.startswith("spillway_metric_age_seconds{")]
+    assert 100 <= float(age.rpartition(" ")[2]) < 200
 
 
 def test_a_batch_that_cannot_be_taken_in_is_logged_once_and_ends_nothing_else(caplog: pytest.LogCaptureFixture) -> None:

@@ -105,18 +105,19 @@ def reading(served: Json | str, selector: Selector) -> Sequence[int] | MetricErr
     if isinstance(served, str):
         return MetricError(served)
     name, namespace = served["metric"], served["namespace"]
-    if not served["itemsInAll"]:
-        said = UnknownAnswer(name, Reason.NO_DATA, served["state"]["message"] or "not collected yet")
-        return () if served["state"]["known"] else MetricError(said.message(namespace))
+    state = served["state"]
+    failed = MetricError(UnknownAnswer(name, Reason.STALE, state["message"] or "not collected yet").message(namespace))
     values = []
     for item in served["items"]:
         if not selector.matches(labels_of(item["labels"])):
             continue
-        if "unknown" in item or item["validForMs"] <= 0:
-            said = UnknownAnswer(name, Reason.STALE, served["state"]["message"] or "Stale")
-            return MetricError(said.message(namespace))
+        if "unknown" in item or (item["validForMs"] is not None and item["validForMs"] <= 0):
+            return failed
         values.append(int(item["milli"]))
-    return values
+    if values or (not state.get("setUnknown") and (served["itemsInAll"] or state["known"])):
+        return values
+    floor = state.get("floor")
+    return [floor["milli"]] if floor is not None and not floor["inMs"] else failed
 
 
 def _metric(

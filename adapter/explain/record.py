@@ -113,7 +113,7 @@ def rows_at(moment_ms: int, name: Name, document: Mapping[str, Any] | str) -> Se
         return [Row(moment_ms, name.namespace, name.name, "", None, document)]
     rows = []
     for item in document["items"]:
-        lost = why(item["unknown"]) if "unknown" in item else "Stale" if item["validForMs"] <= 0 else ""
+        lost = _lost(item)
         value = None if lost else item["milli"] / 1000
         rows.append(Row(moment_ms, name.namespace, name.name, labels(item["labels"]), value, lost))
     state = document["state"]
@@ -121,6 +121,15 @@ def rows_at(moment_ms: int, name: Name, document: Mapping[str, Any] | str) -> Se
         reason = "no items" if state["known"] else state["message"] or "not read yet"
         rows.append(Row(moment_ms, name.namespace, name.name, "", None, reason))
     return rows
+
+
+def _lost(item: Mapping[str, Any]) -> str:
+    """Say why an item is unknown; "": it is known. What a policy serves instead was no load."""
+    if "unknown" in item:
+        return why(item["unknown"])
+    if item.get("policy"):
+        return why(item["policy"]["unknown"])
+    return "Stale" if item["validForMs"] is not None and item["validForMs"] <= 0 else ""
 
 
 def hole(last_ms: int | None, moment_ms: int, options: RecordOptions) -> Iterator[Row]:

@@ -78,6 +78,12 @@ def _item(document: Json, item: Json, now_ms: int) -> Lines:
         since = item["unknown"]["sinceMs"]
         began = "" if since is None else f", since {clock(since, now_ms)}"
         yield (f"{'unknown':<12}{named}{'  ' if named else ''}{why(item['unknown'])}{began}", BAD)
+        if item["last"] is not None:
+            last = f"its last good value, {milli(item['last']['milli'])}, was read {span(item['last']['ageMs'])} ago"
+            yield (f"{'':12}{last}", DIM)
+        return
+    if item["policy"] is not None:
+        yield from _stood_in(document, item, named, now_ms)
         return
     until, read = clock(now_ms + item["validForMs"], now_ms), f"read {span(item['ageMs'])} ago"
     counts = f"{read}, counts until {until}"
@@ -91,8 +97,44 @@ def _item(document: Json, item: Json, now_ms: int) -> Lines:
     elif made and made["guarded"]:
         bound = document["rule"]["guard"][made["guarded"]]
         yield f"{'':12}{number(made['folded'])} before the guard, whose {made['guarded']} is {number(bound)}"
-    elif made and isinstance(made["folded"], float) and abs(made["folded"] * 1000 - item["milli"]) > 1e-6:
+    elif made and isinstance(made["folded"], float) and not item["guard"] and _rounded(made["folded"], item["milli"]):
         yield f"{'':12}{made['folded']!r}, rounded up to a thousandth"
+    if item["guard"] and not item["standsIn"]:
+        yield from _steps(document, item, now_ms)
+
+
+def _rounded(value: float, value_milli: int) -> bool:
+    return abs(value * 1000 - value_milli) > 1e-6
+
+
+def _stood_in(document: Json, item: Json, named: str, now_ms: int) -> Lines:
+    """Yield an item that a policy serves because it is unknown."""
+    policy, then = item["policy"], document["rule"]["whenUnknown"]["then"]
+    unknown = policy["unknown"]
+    began = "" if unknown["sinceMs"] is None else f", since {clock(unknown['sinceMs'], now_ms)}"
+    until = "something is known" if item["validForMs"] is None else clock(now_ms + item["validForMs"], now_ms)
+    word = "held" if then == "hold" else "floored"
+    read = "never known" if policy["lastMilli"] is None else f"last read {span(item['ageMs'])} ago"
+    yield f"{milli(item['milli']):<12}{named}{'  ' if named else ''}{word} until {until}; {read}"
+    if policy["lastMilli"] not in (None, item["milli"]):
+        yield f"{'':12}{milli(policy['lastMilli'])} before whenUnknown.floor"
+    yield (f"{'':12}unknown: {why(unknown)}{began}", BAD)
+
+
+def _steps(document: Json, item: Json, now_ms: int) -> Lines:
+    """Yield what the steps of the guard made of a value."""
+    steps, guard = item["guard"], document["rule"]["guard"]
+    if steps["jumpAgeMs"] is not None:
+        seen = clock(now_ms - steps["jumpAgeMs"], now_ms)
+        yield (
+            f"{'':12}{milli(steps['rawMilli'])} before maxStep: a jump by more than {number(guard['maxStep'])}, first "
+            f"seen at {seen}, is held until a second collection says so too"
+        )
+    elif steps["servedMilli"] != steps["rawMilli"]:
+        yield (
+            f"{'':12}{milli(steps['rawMilli'])} before fallHalfLife: it falls by half of the way in "
+            f"{guard['fallHalfLife']}"
+        )
 
 
 def _how(document: Json) -> Lines:

@@ -33,6 +33,9 @@ def _known(name: str, document: Json) -> Iterator[str]:
     if not document["itemsInAll"]:
         yield f"{name} has no items: readers get an empty list, which an HPA takes for an error."
         return
+    if document["state"]["policy"]:
+        yield from _stood_in(name, document)
+        return
     failing = failures(document)
     earlier = [item for item in items if item["standsIn"]]
     yield f"{_value(name, document)}, {_source(document, failing=bool(failing or earlier))}."
@@ -54,16 +57,54 @@ def _known(name: str, document: Json) -> Iterator[str]:
     )
 
 
+def _stood_in(name: str, document: Json) -> Iterator[str]:
+    """Say what a policy serves of what is unknown, since when and why, and until when."""
+    state, now_ms = document["state"], document["now"]
+    unknown, policy = state["unknown"], document["rule"]["whenUnknown"]
+    since = "" if unknown["sinceMs"] is None else f" since {clock(unknown['sinceMs'], now_ms)}"
+    held = [item for item in document["items"] if item["policy"]]
+    which = "" if len(held) == document["itemsInAll"] else f"{len(held)} of them "
+    last = [item for item in held if item["policy"]["lastMilli"] is not None]
+    read = f"read {span(max(item['ageMs'] for item in last))} ago" if last else ""
+    if state["policy"] == "hold":
+        yield f"{_value(name, document)}, {which}held{since} because {why(unknown)}."
+        until = clock(now_ms + min((item["validForMs"] for item in held), default=state["validForMs"]), now_ms)
+        what = "That is the last good value" if len(held) == 1 else "Those are the last good values"
+        hold = f"whenUnknown: hold for {policy['holdFor']}"
+        yield f"{what}, {read}, held until {until} ({hold}); then readers get 503, and an HPA holds its replicas."
+        return
+    yield f"{_value(name, document)}, {which}floored{since} because {why(unknown)}."
+    floor = f"the floor of {milli(policy['floorMilli'])}"
+    until = "until something is known (whenUnknown: floor)"
+    if last:
+        one = f"the last good value, {milli(last[0]['policy']['lastMilli'])}"
+        known = one if len(held) == 1 else "each last good value"
+        yield f"Readers get {known}, {read}, or {floor} if that is more, {until}."
+    else:
+        yield f"It was never known to this process: readers get {floor} {until}."
+
+
 def _value(name: str, document: Json) -> str:
     items = document["items"]
-    if document["itemsInAll"] == 1:
+    if document["itemsInAll"] == 1 and items[0]["policy"] is None:
         guarded = (items[0]["made"] or {}).get("guarded")
         before = f" ({number(items[0]['made']['folded'])} before guard.{guarded})" if guarded else ""
-        return f"{name} is {milli(items[0]['milli'])} now{before}"
+        return f"{name} is {milli(items[0]['milli'])} now{_calmed(items[0]) or before}"
+    if document["itemsInAll"] == 1:
+        return f"{name} is {milli(items[0]['milli'])}"
     if document["itemsInAll"] > len(items):
         return f"{name} has {document['itemsInAll']} items now"
     total = milli(sum(item["milli"] for item in items))
     return f"{name} has {len(items)} items now, {total} in all"
+
+
+def _calmed(item: Json) -> str:
+    """Name the step of the guard that changed a value."""
+    steps = item["guard"]
+    if steps is None or steps["servedMilli"] != item["milli"] or steps["rawMilli"] == item["milli"]:
+        return ""
+    step = "maxStep" if steps["jumpAgeMs"] is not None else "fallHalfLife"
+    return f" ({milli(steps['rawMilli'])} before guard.{step})"
 
 
 def _source(document: Json, *, failing: bool) -> str:
@@ -108,6 +149,9 @@ def _unknown(name: str, document: Json) -> Iterator[str]:
     if not document["itemsInAll"]:
         yield f"{name} is unknown{since}: {why(unknown)}."
         yield "Readers get 503, and an HPA holds its replicas: it may still go up for another metric, never down."
+        if state["floor"]:
+            begins = clock(now_ms + state["floor"]["inMs"], now_ms)
+            yield f"From {begins} on they get the floor of {milli(state['floor']['milli'])} (whenUnknown: floor)."
         return
     bad = [labels(item["labels"]) for item in document["items"] if "unknown" in item]
     lost, total = document["itemsUnknown"], document["itemsInAll"]

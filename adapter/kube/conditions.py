@@ -9,8 +9,8 @@ from typing import Any
 
 from adapter.schema.finding import Acceptance, Finding
 from scaler import quantity
-from scaler.answer import UnknownAnswer, answer
-from scaler.model import ExternalMetricValue, MetricResult, Reason
+from scaler.answer import UnknownAnswer, answer, standing_in
+from scaler.model import ExternalMetricValue, MetricResult, Reason, Then
 from scaler.rules import default_max_age_ms
 from scaler.selector import EVERYTHING
 
@@ -20,6 +20,8 @@ _STARTING = frozenset({Reason.NO_DATA, Reason.TOO_FEW_SAMPLES})
 """What every metric is for a while after the adapter, or the object, has come: not yet a fault."""
 
 _DELAYED_INTERVALS = 3
+
+_POLICIES = {Then.HOLD: "Held", Then.FLOOR: "Floored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,10 @@ def judge(finding: Finding, result: MetricResult | None, now_ms: int) -> list[Co
         if _starting(result, known, finding.interval_ms, now_ms):
             return None
         available = Condition(AVAILABLE, "False", known.reason, known.detail)
+    elif (instead := standing_in(result, now_ms)) is not None:
+        reason = _POLICIES[result.when_unknown.then]
+        available = Condition(AVAILABLE, "True", reason, instead)
+        return [accepted, available, Condition(DEGRADED, "True", reason, instead)]
     else:
         available = Condition(AVAILABLE, "True", "Current", "every item is known and current")
     return [accepted, available, _degraded(finding, result, known, now_ms)]

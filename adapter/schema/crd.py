@@ -74,7 +74,7 @@ _COLUMNS: list[Schema] = [
         "name": "State",
         "type": "string",
         "jsonPath": '.status.conditions[?(@.type=="Available")].reason',
-        "description": "Current, or why there is no value now.",
+        "description": "Current, Held, Floored, or why there is no value now.",
     },
     {
         "name": "Degraded",
