@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 CHECKED_KERNEL_TESTS := tests/test_simulate_kernels.py
-KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_histogram.py tests/test_prometheus_corpus.py tests/test_textparse.py
+KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_groups.py tests/test_kernels_histogram.py tests/test_store.py \
+  tests/test_prometheus_corpus.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-faults check bench crd reference lock hashes sbom clean

@@ -17,6 +17,7 @@ import numpy as np
 
 from bench.shapes import GROUPS, Data
 from scaler import kernels as k
+from scaler import signals
 from scaler.model import F64, I32, I64, U8
 
 
@@ -27,8 +28,7 @@ class Kernels:
     data: Data
     ids: I64
     end_ms: I64
-    groups: I32
-    value: F64
+    slots: I64
     state: U8
     out: F64
     members: I64
@@ -37,47 +37,36 @@ class Kernels:
     @classmethod
     def of(cls, data: Data) -> Kernels:
         """Return the kernels for a shape."""
-        blocks = data.blocks()
-        slots = sum(len(block.labels) for block in blocks)
-        count = len(data.store.tables[data.rule.ref].group_index)
+        table = data.store.tables[data.rule.ref]
+        roster = table.roster(data.rule.targets)
+        count = len(table.group_index)
         return cls(
             data,
-            ids=np.array([block.row for block in blocks], np.int64),
-            end_ms=np.array([block.last_good_ms for block in blocks], np.int64),
-            groups=np.concatenate([block.groups for block in blocks]),
-            value=np.zeros(slots),
-            state=np.empty(slots, np.uint8),
+            ids=roster.ids,
+            end_ms=roster.last_good_ms(),
+            slots=roster.slots,
+            state=np.empty(len(roster.groups), np.uint8),
             out=np.empty(count),
             members=np.empty(count, np.int64),
             unknown=np.empty(count, np.int64),
         )
 
-    def rates(self) -> None:
-        """Compute each series."""
-        arena, window_ms = self.data.store.arena, self.data.shape.window_ms
-        k.extrapolated(
-            arena.values,
-            arena.bits,
-            arena.times,
-            arena.irregular,
-            arena.rows,
-            self.ids,
-            self.end_ms,
-            window_ms,
-            True,  # noqa: FBT003 - a kernel takes its arguments by position
-            True,  # noqa: FBT003
-            self.value,
-            self.state,
-        )
-
-    def fold(self) -> None:
-        """Fold the series into groups."""
-        k.fold(self.value, self.state, self.groups, k.SUM, self.out, self.members, self.unknown)
-
     def __call__(self) -> None:
         """Compute each group."""
-        self.rates()
-        self.fold()
+        self.members[:] = self.slots
+        found = signals.fold(
+            self.data.store.arena,
+            self.data.rule.signal,
+            k.SUM,
+            self.ids,
+            self.end_ms,
+            len(self.ids),
+            self.state,
+            self.out,
+            self.members,
+            self.unknown,
+        )
+        assert found
 
     def read(self) -> float:
         """Only read the samples in the window."""

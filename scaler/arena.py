@@ -1,8 +1,8 @@
 """One block of memory for all samples, so that a kernel call can cover any blocks.
 
-A block is a segment of `values` (capacity × width float64, a ring of columns), of `times` (one a column) and of
-`irregular` (one a series); its row in `rows` says where. A block that outgrows its segment moves to the end; when more
-lies fallow than is used, everything moves together again.
+A block is a segment of `values` (capacity × width float64, a ring of columns), of `times` (one a column), of
+`irregular` and `groups` (one a series) and of `events` (resets); its row in `rows` says where. A block that outgrows a
+segment gets another at the end; when a fifth of what is used lies fallow, everything moves together again, in place.
 """
 
 from __future__ import annotations
@@ -10,45 +10,58 @@ from __future__ import annotations
 import numpy as np
 
 from scaler import kernels as k
-from scaler.model import F64, I64
+from scaler import kernels_store
+from scaler.model import F64, I32, I64
+from scaler.reserve import Reserved
 
-_FIRST = 1024
+_FALLOW = 1 << 15
+"""So many words may lie fallow before it is worth while to move what is used."""
+
+_FIRST_ROOM = 8
+_MAX_ROOM = 8192
+"""A block has room for so many resets, at most for one a series; more in a window make their series irregular."""
 
 
 class Arena:
-    """Segments of samples, times and per-series facts; see `scaler.kernels` for what the numbers mean."""
+    """Segments of samples, times, per-series facts and events; see `scaler.kernels` for what the numbers mean."""
 
     def __init__(self) -> None:
-        self.values: F64 = np.empty(_FIRST, np.float64)
-        self.bits: I64 = self.values.view(np.int64)
-        self.times: I64 = np.empty(_FIRST, np.int64)
-        self.irregular: I64 = np.empty(_FIRST, np.int64)
+        self._samples = Reserved(np.int64, 1 << 31)
+        self._times = Reserved(np.int64, 1 << 27)
+        self._irregular = Reserved(np.int64, 1 << 27)
+        self._groups = Reserved(np.int32, 1 << 27)
+        self._events = Reserved(np.int64, 1 << 27)
+        self._name()
         self.rows: I64 = np.zeros((16, k.ROW_FIELDS), np.int64)
-        self._used = [0, 0, 0]  # of values, times, irregular
-        self._live = 0  # values in segments of live blocks
+        self._used = np.zeros(4, np.int64)  # of samples, times, per-series facts, events
+        self._live = np.zeros(4, np.int64)  # of it in segments of blocks
         self._free_rows: list[int] = list(range(15, -1, -1))
-        self._live_rows: set[int] = set()
+
+    def _name(self) -> None:
+        self.bits: I64 = self._samples.array
+        self.values: F64 = self.bits.view(np.float64)
+        self.times: I64 = self._times.array
+        self.irregular: I64 = self._irregular.array
+        self.groups: I32 = self._groups.array
+        self.events: I64 = self._events.array
+        self.dropped: F64 = self.events.view(np.float64)
 
     def allocate(self, columns: int, series: int) -> int:
-        """Return a new, empty row with room for this many columns of this many series."""
+        """Return a new row without series, with room for this many columns of this many series."""
         if not self._free_rows:
             old = len(self.rows)
             self.rows = np.vstack([self.rows, np.zeros((old, k.ROW_FIELDS), np.int64)])
             self._free_rows = list(range(2 * old - 1, old - 1, -1))
         row = self._free_rows.pop()
-        self._live_rows.add(row)
         self.rows[row] = 0
-        self.rows[row, k.IRREGULAR] = k.NEVER
+        self.rows[row, [k.IRREGULAR, k.NEWEST]] = k.NEVER
         self._place(row, columns, series)
-        self.rows[row, k.SIZE] = series
-        self._fill(row, 0)
         return row
 
     def free(self, row: int) -> None:
         """Give a row back."""
-        self._live -= int(self.rows[row, k.CAPACITY] * self.rows[row, k.WIDTH])
+        self._live -= _lengths(self.rows[row])
         self.rows[row] = 0
-        self._live_rows.remove(row)
         self._free_rows.append(row)
 
     def widen(self, row: int, series: int) -> None:
@@ -56,38 +69,41 @@ class Arena:
         size, width = int(self.rows[row, k.SIZE]), int(self.rows[row, k.WIDTH])
         if series > width:
             self._place(row, int(self.rows[row, k.CAPACITY]), max(series, width + width // 4))
-        self.rows[row, k.SIZE] = max(series, size)
-        self._fill(row, size)
-        if self.rows[row, k.COUNT]:
+        r = self.rows[row]
+        r[k.SIZE] = max(series, size)
+        self.irregular[r[k.SERIES] + size : r[k.SERIES] + series] = k.NEVER
+        self.groups[r[k.SERIES] + size : r[k.SERIES] + series] = 0
+        if r[k.COUNT] and series > size:
+            self._columns(row)[:, size:series] = k.ABSENT_BITS
             self._break(row, slice(size, series))
 
-    def push(self, row: int, time_ms: int, window_ms: int) -> tuple[I64, F64]:
-        """Begin a new column and return it, as bits and as values, shape (size,); its contents are not set.
+    def append(self, row: int, time_ms: int, window_ms: int, column: F64, *, counter: bool) -> bool:
+        """Add a column, shape (size,). The oldest makes room once it has left the window (time - window, time].
 
-        The oldest column makes room once it has left the window (time_ms - window_ms, time_ms].
+        Returns: Whether every sample goes on from the one before: all are finite, and a counter has not been reset.
+
+        Raises:
+            ValueError: The column has not a sample for each series.
         """
-        r = self.rows[row]
-        if r[k.COUNT] == r[k.CAPACITY]:
-            oldest_ms = self.oldest_ms(row)
-            if oldest_ms is not None and oldest_ms > time_ms - window_ms:
-                self._place(row, int(r[k.CAPACITY]) * 2, int(r[k.WIDTH]))
-            else:
-                r[k.COUNT] -= 1
-        r[k.HEAD] = (r[k.HEAD] + 1) % r[k.CAPACITY] if r[k.COUNT] else 0
-        r[k.COUNT] += 1
-        self.times[r[k.TIMES] + r[k.HEAD]] = time_ms
-        at = int(r[k.OFFSET] + r[k.HEAD] * r[k.WIDTH])
-        return self.bits[at : at + r[k.SIZE]], self.values[at : at + r[k.SIZE]]
+        if column.size != self.rows[row, k.SIZE]:
+            raise ValueError(f"{column.size} samples for {self.rows[row, k.SIZE]} series")
+        while True:
+            odd = kernels_store.write_column(
+                self.values, self.times, self.rows, row, time_ms, window_ms, counter, column
+            )
+            if odd >= 0:
+                break
+            self._place(row, int(self.rows[row, k.CAPACITY]) * 2, int(self.rows[row, k.WIDTH]))
+        if odd:
+            if counter and self.rows[row, k.RESETS] + odd > self.rows[row, k.ROOM]:
+                self._make_room(row, odd)
+            kernels_store.mark(self.values, self.irregular, self.events, self.dropped, self.rows, row, counter)
+        return odd == 0
 
-    def mark(self, row: int, time_ms: int, counter: bool) -> None:
-        """Note which series of the newest column break its regularity."""
+    def groups_of(self, row: int) -> I32:
+        """Return the group of each series of a row, as a view that lasts until something is added."""
         r = self.rows[row]
-        size, at = int(r[k.SIZE]), int(r[k.SERIES])
-        before = int(r[k.OFFSET] + self._before(row) * r[k.WIDTH]) if r[k.COUNT] > 1 else -1
-        now = int(r[k.OFFSET] + r[k.HEAD] * r[k.WIDTH])
-        irregular = self.irregular[at : at + size]
-        if k.mark_irregular(self.values, before, now, size, time_ms, counter, irregular):
-            r[k.IRREGULAR] = time_ms
+        return self.groups[r[k.SERIES] : r[k.SERIES] + r[k.SIZE]]
 
     def set_newest(self, row: int, series: int, value: float) -> None:
         """Set a sample of the newest column after the fact; nothing without a column."""
@@ -115,7 +131,8 @@ class Arena:
         r = self.rows[row]
         if r[k.COUNT] < 2:
             return None
-        value = float(self.values[r[k.OFFSET] + self._before(row) * r[k.WIDTH] + series])
+        before = int((r[k.HEAD] - 1) % r[k.CAPACITY])
+        value = float(self.values[r[k.OFFSET] + before * r[k.WIDTH] + series])
         return value if np.isfinite(value) else None
 
     def oldest_ms(self, row: int) -> int | None:
@@ -127,97 +144,89 @@ class Arena:
 
     def nbytes(self) -> int:
         """Return the memory held."""
-        return self.values.nbytes + self.times.nbytes + self.irregular.nbytes + self.rows.nbytes
+        samples, times, series, events = self._used.tolist()
+        return int(8 * (samples + times + series + events) + 4 * series + self.rows.nbytes)
 
-    def _before(self, row: int) -> int:
-        return int((self.rows[row, k.HEAD] - 1) % self.rows[row, k.CAPACITY])
+    def _columns(self, row: int) -> I64:
+        """Return the columns of a row as bits, in no order, shape (count, width)."""
+        r = self.rows[row]
+        width, capacity, at = int(r[k.WIDTH]), int(r[k.CAPACITY]), int(r[k.OFFSET])
+        return self.bits[at : at + width * capacity].reshape(capacity, width)[: int(r[k.COUNT])]
 
     def _break(self, row: int, series: slice) -> None:
         """Note that these series are irregular up to the newest column."""
         r = self.rows[row]
-        time_ms = self.times[r[k.TIMES] + r[k.HEAD]]
-        self.irregular[r[k.SERIES] + series.start : r[k.SERIES] + series.stop] = time_ms
-        r[k.IRREGULAR] = max(r[k.IRREGULAR], time_ms)
+        self.irregular[r[k.SERIES] + series.start : r[k.SERIES] + series.stop] = r[k.NEWEST]
+        r[k.IRREGULAR] = max(r[k.IRREGULAR], r[k.NEWEST])
 
-    def _fill(self, row: int, since: int) -> None:
-        """Make every column ABSENT and regular for the series from `since` on."""
+    def _make_room(self, row: int, count: int) -> None:
+        """Forget resets before the columns that are kept, and make room for more."""
         r = self.rows[row]
-        width, capacity, size = int(r[k.WIDTH]), int(r[k.CAPACITY]), int(r[k.SIZE])
-        at = int(r[k.OFFSET])
-        self.bits[at : at + width * capacity].reshape(capacity, width)[:, since:size] = k.ABSENT_BITS
-        self.irregular[r[k.SERIES] + since : r[k.SERIES] + size] = k.NEVER
+        begin, held = int(r[k.EVENTS]), int(r[k.RESETS])
+        kept = self.events[begin : begin + held * k.EVENT_WORDS].reshape(held, k.EVENT_WORDS)
+        kept = kept[kept[:, 0] > (self.oldest_ms(row) or 0)].copy()
+        needed = len(kept) + count
+        most = min(int(r[k.SIZE]), _MAX_ROOM)
+        if needed * 4 > int(r[k.ROOM]) * 3 and r[k.ROOM] < most:
+            self._live[3] -= int(r[k.ROOM]) * k.EVENT_WORDS
+            r[k.ROOM] = r[k.RESETS] = 0
+            room = min(max(needed + needed // 2, _FIRST_ROOM), max(most, _FIRST_ROOM))
+            self._reserve((0, 0, 0, room * k.EVENT_WORDS))
+            begin = int(self._used[3])
+            r[k.EVENTS], r[k.ROOM] = begin, room
+            self._used[3] += room * k.EVENT_WORDS
+            self._live[3] += room * k.EVENT_WORDS
+        self.events[begin : begin + kept.size] = kept.ravel()
+        r[k.RESETS] = len(kept)
 
     def _place(self, row: int, columns: int, width: int) -> None:
-        """Give a row a segment of this shape and bring its columns along, oldest first."""
+        """Give a row segments of this shape and bring its columns along, oldest first."""
         needed = (columns * width, columns, width)
-        self._reserve(needed)
-        old = self.rows[row].copy()
+        self._reserve((*needed, 0))
         r = self.rows[row]
-        r[k.OFFSET], r[k.TIMES], r[k.SERIES] = self._used
+        old = r.copy()
+        r[k.OFFSET], r[k.TIMES], r[k.SERIES] = self._used[:3]
         r[k.CAPACITY], r[k.WIDTH], r[k.HEAD] = columns, width, max(int(old[k.COUNT]) - 1, 0)
-        self._used = [used + n for used, n in zip(self._used, needed, strict=True)]
-        self._live += columns * width - int(old[k.CAPACITY] * old[k.WIDTH])
-        _copy(self.bits, self.times, self.irregular, old, r)
+        self._used[:3] += needed
+        self._live += _lengths(r) - _lengths(old)
+        kernels_store.move_block(self.bits, self.times, self.irregular, self.groups, old, r)
 
-    def _reserve(self, needed: tuple[int, int, int]) -> None:
-        """Make room at the end: by compaction where much lies fallow, by growth otherwise."""
-        held = (self.values.size, self.times.size, self.irregular.size)
-        if all(used + n <= have for used, n, have in zip(self._used, needed, held, strict=True)):
-            return
-        if not self._is_fallow():
-            grown = [
-                have if used + n <= have else max(used + n, have + have // 2)
-                for used, n, have in zip(self._used, needed, held, strict=True)
-            ]
-            self._move(grown)
-            return
-        self._compact(needed)
+    def _reserve(self, needed: tuple[int, int, int, int]) -> None:
+        """Make room at the end, and before that use what lies fallow."""
+        fallow = self._used - self._live
+        if (fallow > np.maximum(self._live // 4, _FALLOW)).any():
+            self._compact()
+        moved = False
+        arrays = (self._samples, self._times, self._irregular, self._groups, self._events)
+        for reserved, kind in zip(arrays, (0, 1, 2, 2, 3), strict=True):
+            used = int(self._used[kind])
+            moved |= reserved.grow(used, used + needed[kind])
+        if moved:
+            self._name()
 
-    def _is_fallow(self) -> bool:
-        """Tell whether more than half of what is used, of values or of times, belongs to nobody any more."""
-        columns = sum(int(self.rows[row, k.CAPACITY]) for row in self._live_rows)
-        return self._used[0] > 2 * self._live + _FIRST or self._used[1] > 2 * columns + _FIRST
-
-    def _move(self, sizes: list[int]) -> None:
-        for name, size, used in zip(("bits", "times", "irregular"), sizes, self._used, strict=True):
-            old: I64 = getattr(self, name)
-            if size != old.size:
-                grown = np.empty(size, np.int64)
-                grown[:used] = old[:used]
-                setattr(self, name, grown)
-        self.values = self.bits.view(np.float64)
-
-    def _compact(self, needed: tuple[int, int, int]) -> None:
-        """Copy the live segments together."""
-        live = [self.rows[row] for row in sorted(self._live_rows)]
-        totals = [
-            sum(int(r[k.CAPACITY] * r[k.WIDTH]) for r in live),
-            sum(int(r[k.CAPACITY]) for r in live),
-            sum(int(r[k.WIDTH]) for r in live),
-        ]
-        bits, times, irregular = (np.empty(t + t // 4 + n + 64, np.int64) for t, n in zip(totals, needed, strict=True))
-        used = [0, 0, 0]
-        for r in live:
-            old = r.copy()
-            r[k.OFFSET], r[k.TIMES], r[k.SERIES] = used
-            for i, n in enumerate((int(r[k.CAPACITY] * r[k.WIDTH]), int(r[k.CAPACITY]), int(r[k.WIDTH]))):
-                source = (self.bits, self.times, self.irregular)[i]
-                start = int((old[k.OFFSET], old[k.TIMES], old[k.SERIES])[i])
-                (bits, times, irregular)[i][used[i] : used[i] + n] = source[start : start + n]
-                used[i] += n
-        self.bits, self.times, self.irregular, self._used = bits, times, irregular, used
-        self.values = bits.view(np.float64)
+    def _compact(self) -> None:
+        """Move the segments of all blocks together and give back what is free then."""
+        placed = np.flatnonzero(self.rows[:, k.CAPACITY])
+        noted = np.flatnonzero(self.rows[:, k.ROOM])
+        kernels_store.compact(
+            self.bits,
+            self.times,
+            self.irregular,
+            self.groups,
+            self.events,
+            self.rows,
+            placed[np.argsort(self.rows[placed, k.TIMES])],
+            noted[np.argsort(self.rows[noted, k.EVENTS])],
+            self._used,
+        )
+        for reserved, kind in zip(
+            (self._samples, self._times, self._irregular, self._groups, self._events), (0, 1, 2, 2, 3), strict=True
+        ):
+            reserved.shrink(int(self._used[kind]))
 
 
-def _copy(bits: I64, times: I64, irregular: I64, old: I64, new: I64) -> None:
-    """Copy a ring's columns to another segment, oldest first."""
-    size, count = int(old[k.SIZE]), int(old[k.COUNT])
-    for ordinal in range(count):
-        c = (int(old[k.HEAD]) - count + 1 + ordinal) % int(old[k.CAPACITY])
-        source = int(old[k.OFFSET]) + c * int(old[k.WIDTH])
-        to = int(new[k.OFFSET]) + ordinal * int(new[k.WIDTH])
-        bits[to : to + size] = bits[source : source + size]
-        times[int(new[k.TIMES]) + ordinal] = times[int(old[k.TIMES]) + c]
-    irregular[int(new[k.SERIES]) : int(new[k.SERIES]) + size] = irregular[
-        int(old[k.SERIES]) : int(old[k.SERIES]) + size
-    ]
+def _lengths(row: I64) -> I64:
+    """Return how much of samples, times, facts and events a row's segments hold."""
+    return np.array(
+        [row[k.CAPACITY] * row[k.WIDTH], row[k.CAPACITY], row[k.WIDTH], row[k.ROOM] * k.EVENT_WORDS], np.int64
+    )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from scaler.model import Reason, Unknown
 from scaler.rules import MetricRule
-from scaler.store import Block, Table
+from scaler.store import Block, Roster, Table
 
 _NAMED = 3
 """How many unknown targets a detail names."""
 
 
-def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> list[tuple[str, Block]] | Unknown:
+def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> Roster | Unknown:
     """Return the targets that count, or why too few of them do.
 
     A target whose series are known by configuration counts even when it cannot be read: its series are then unknown
@@ -20,29 +22,45 @@ def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> list[
     """
     if not rule.targets:
         return Unknown(Reason.NO_DATA, rule.waiting or "there are no targets")
-    good: list[tuple[str, Block]] = []
+    if table is None:
+        return Unknown(Reason.NO_DATA, f"{names(rule.targets)}: not read yet")
+    everyone = _at_a_glance(table, rule, now_ms)
+    if everyone is not None:
+        return everyone
+    good: dict[str, Block] = {}
     bad: list[tuple[str, Unknown]] = []
     for target in rule.targets:
-        block = table.blocks.get(target) if table is not None else None
+        block = table.blocks.get(target)
         if block is not None and block.failure is not None and block.failure.reason is Reason.TOO_MANY_SERIES:
             return block.failure  # whatever minCoverage allows: the target can be read, and not be added
         if block is None:
             bad.append((target, Unknown(Reason.NO_DATA, "not read yet")))
         elif block.failure is None and block.problems:
-            good.append((target, block))
+            good[target] = block
         elif block.last_good_ms is None or block.last_good_ms + rule.max_age_ms < now_ms:
             bad.append((target, block.failure or _stale(block)))
         else:
-            good.append((target, block))
-    if sum(len(block.index) - len(block.ended) for _, block in good) > rule.max_series:
+            good[target] = block
+    if sum(len(block.index) - len(block.ended) for block in good.values()) > rule.max_series:
         return Unknown(Reason.TOO_MANY_SERIES, f"more than {rule.max_series} series (spec.maxSeries)")
     if not bad or len(good) >= max(rule.min_coverage * len(rule.targets), 1):
-        return good
+        return table.roster(tuple(good))
     _, first = bad[0]
     if len(good) and rule.min_coverage < 1:
         share = f"fewer targets are current than minCoverage {rule.min_coverage:g} asks for; "
         return Unknown(Reason.LOW_COVERAGE, f"{share}{names([t for t, _ in bad])}: {first.detail}", first.since_ms)
     return Unknown(first.reason, f"{names([t for t, _ in bad])}: {first.detail}", first.since_ms)
+
+
+def _at_a_glance(table: Table, rule: MetricRule, now_ms: int) -> Roster | None:
+    """Return all targets if each of them was read, nothing failed, nothing is old, and there are not many series."""
+    try:
+        everyone = table.roster(rule.targets)
+    except KeyError:
+        return None
+    oldest_ms = int(np.min(everyone.last_good_ms(), initial=now_ms))
+    fine = not table.troubled and oldest_ms + rule.max_age_ms >= now_ms and everyone.series <= rule.max_series
+    return everyone if fine else None
 
 
 def _stale(block: Block) -> Unknown:

@@ -88,11 +88,10 @@ def _result(store: SeriesStore, rule: MetricRule, before: MetricResult | None, n
         current = _still_current(before, now_ms)
         past = None if before is None else before.past
         return _built(rule, current, past, now_ms) if current else _all_unknown(rule, unknown, before, now_ms)
-    gone = [(name, block) for name, block in table.blocks.items() if block.departed] if table.departed else []
-    members = members_of(store, rule, targets, gone, now_ms)
+    members = members_of(store, table, rule, targets, now_ms)
     items: Sequence[Item] = items_of(table, rule, members)
     if not items:
-        nothing = Unknown(Reason.NO_DATA, f"{names([t for t, _ in targets])}: read, but it has no such series")
+        nothing = Unknown(Reason.NO_DATA, f"{names([t for t, _ in targets.targets])}: read, but it has no such series")
         return _all_unknown(rule, nothing, before, now_ms)
     past = None
     if rule.guard.remembers:

@@ -16,7 +16,7 @@ from scaler import kernels as k
 from scaler.coverage import current_targets
 from scaler.histograms import Histograms, groups_of
 from scaler.items import FOLD
-from scaler.members import ends, members_of
+from scaler.members import members_of
 from scaler.model import F64, I32, I64, U8, Labels, Reason, Unknown
 from scaler.rules import TWO_SAMPLES, AggregateOp, MetricRule
 from scaler.store import Block, SeriesStore, Table
@@ -90,16 +90,12 @@ def series_of(store: SeriesStore, rule: MetricRule, table: Table, now_ms: int) -
     """Run the function over every series of a metric, as the last evaluation did."""
     found = current_targets(table, rule, now_ms)
     counts = not isinstance(found, Unknown)
-    targets = [(name, table.blocks[name]) for name in rule.targets if name in table.blocks]
-    gone: list[tuple[str, Block]] = []
-    if not isinstance(found, Unknown):
-        targets, gone = found, [(name, block) for name, block in table.blocks.items() if block.departed]
-    members = members_of(store, rule, targets, gone, now_ms)
-    read_ms = np.array([-1 if block.last_good_ms is None else block.last_good_ms for _, block in targets], np.int64)
-    newest_ms = int(read_ms.max()) if len(targets) else -1
-    window_ends = [*ends(read_ms, rule.interval_ms).tolist(), *(newest_ms for _ in gone)]
-    end_ms = {name: end for (name, _), end in zip(members.targets, window_ends, strict=True)}
-    return Series(rule, table, members.targets, end_ms, members.value, members.state, members.groups, counts)
+    read = tuple(name for name in rule.targets if name in table.blocks)
+    roster = table.roster(read) if isinstance(found, Unknown) else found
+    members = members_of(store, table, rule, roster, now_ms, gone=counts)
+    end_ms = {name: end for (name, _), end in zip(members.targets, members.end_ms.tolist(), strict=True)}
+    value, state, _ = members.each
+    return Series(rule, table, members.targets, end_ms, value, state, members.groups, counts)
 
 
 def made(series: Series, wanted: Collection[Labels]) -> dict[Labels, list[JsonObject]]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import repeat
 from typing import TypeAlias
 
 import numpy as np
 
 from scaler import kernels as k
 from scaler import kernels_histogram, quantity
-from scaler.histograms import groups_of
-from scaler.members import Members
-from scaler.model import F64, I32, I64, U8, ExternalMetricValue, Labels, Reason, Unknown, UnknownItem
+from scaler.histograms import Histograms, groups_of
+from scaler.members import Folded, Members, times_of
+from scaler.model import F64, I64, U8, ExternalMetricValue, Labels, Reason, Unknown, UnknownItem
 from scaler.rules import TWO_SAMPLES, AggregateOp, Function, MetricRule
 from scaler.store import Table
 
@@ -29,7 +30,7 @@ Item: TypeAlias = ExternalMetricValue | UnknownItem
 
 def items_of(table: Table, rule: MetricRule, members: Members) -> list[Item]:
     """Return the items of a metric, in no order."""
-    return list(_histogram_items(table, rule, members) if table.spec.buckets else _items(table, rule, members))
+    return _histogram_items(table, rule, members) if table.spec.buckets else _items(table, rule, members)
 
 
 def adds_histograms(rule: MetricRule) -> bool:
@@ -39,7 +40,9 @@ def adds_histograms(rule: MetricRule) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Points:
-    """Numbers with labels, each a series or a histogram, as the kernels leave them; `why` is asked of unknown ones."""
+    """Numbers with labels, each a series, a histogram or a group. `value` counts where `state` is OK, and `why` is
+    asked where it is neither that nor GONE.
+    """
 
     labels: Sequence[Labels | None]
     value: F64
@@ -49,23 +52,22 @@ class _Points:
     why: Callable[[int], Unknown]
 
 
-def _items(table: Table, rule: MetricRule, members: Members) -> Iterator[Item]:
-    """Yield the items of series: one each, or one a group."""
-    why = partial(_why, rule, members)
-    points = _Points(members.labels(), members.value, members.state, members.newest_ms, members.newest_ms, why)
+def _items(table: Table, rule: MetricRule, members: Members) -> list[Item]:
+    """Return the items of series: one each, or one a group."""
     if rule.aggregate is None:
-        return _single_items(rule, points)
-    return _groups(rule, rule.aggregate.op, points, members.groups, table.group_index)
+        value, state, newest_ms = members.each
+        why = partial(_why, rule, members)
+        return _made(rule, _Points(members.labels(), value, state, newest_ms, newest_ms, why))
+    groups = members.fold(FOLD[rule.aggregate.op])
+    return _group_items(rule, groups, table.ordered_groups(), partial(_why, rule, members))
 
 
-def _histogram_items(table: Table, rule: MetricRule, members: Members) -> Iterator[Item]:
-    """Yield the items of histograms whose buckets are the members: one each, or one a group."""
-    histograms, cells = table.histograms(), len(table.group_index)
-    total, count, unknown = np.empty(cells, np.float64), np.empty(cells, np.int64), np.empty(cells, np.int64)
-    k.fold(members.value, members.state, members.groups, k.SUM, total, count, unknown)
-    found = histograms.quantiles(rule.signal.quantile or 0.0, total, count, unknown)
+def _histogram_items(table: Table, rule: MetricRule, members: Members) -> list[Item]:
+    """Return the items of histograms whose buckets are the members: one each, or one a group."""
+    histograms, cells = table.histograms(), members.fold(k.SUM)
+    found = histograms.quantiles(rule.signal.quantile or 0.0, cells.value, cells.members, cells.unknown)
     state = np.where(found.first_unknown >= 0, np.uint8(k.READ_FAILED), found.state)
-    newest_ms, oldest_ms = _times(members, histograms.of_cell[members.groups], len(histograms.labels))
+    newest_ms, oldest_ms = _times_of_histograms(histograms, cells)
 
     def why(i: int) -> Unknown:
         if found.first_unknown[i] >= 0:
@@ -75,9 +77,22 @@ def _histogram_items(table: Table, rule: MetricRule, members: Members) -> Iterat
 
     points = _Points(histograms.labels, found.value, state, newest_ms, oldest_ms, why)
     if rule.aggregate is None or adds_histograms(rule):
-        return _single_items(rule, points)
-    index, groups = groups_of(histograms.labels, rule.aggregate.by)
-    return _groups(rule, rule.aggregate.op, points, np.array(groups, np.int32), index)
+        return _made(rule, points)
+    index, of = groups_of(histograms.labels, rule.aggregate.by)
+    n, group = len(index), np.array(of, np.int32)
+    value, count, unknown = np.empty(n, np.float64), np.empty(n, np.int64), np.empty(n, np.int64)
+    k.fold(points.value, points.state, group, FOLD[rule.aggregate.op], value, count, unknown)
+    folded = Folded(value, count, unknown, *times_of(points.state, group, n, newest_ms, oldest_ms))
+    return _group_items(rule, folded, (tuple(index), np.arange(n)), why)
+
+
+def _times_of_histograms(histograms: Histograms, cells: Folded) -> tuple[I64, I64]:
+    """Return the newest and the oldest time of what is known in each histogram."""
+    count = len(histograms.labels)
+    newest_ms, oldest_ms = np.full(count, k.NEVER, np.int64), np.full(count, k.FOREVER, np.int64)
+    np.maximum.at(newest_ms, histograms.of_cell, cells.newest_ms)
+    np.minimum.at(oldest_ms, histograms.of_cell, cells.oldest_ms)
+    return newest_ms, oldest_ms
 
 
 _NO_QUANTILE = {
@@ -88,56 +103,55 @@ _NO_QUANTILE = {
 }
 
 
-def _single_items(rule: MetricRule, points: _Points) -> Iterator[Item]:
-    """Yield one item a point."""
-    states, values = points.state.tolist(), points.value.tolist()
-    newest_ms, oldest_ms = points.newest_ms.tolist(), points.oldest_ms.tolist()
-    for i, labels in enumerate(points.labels):
-        if states[i] == k.GONE or labels is None:
-            continue
-        if states[i] == k.OK:
-            yield _item(rule, labels, values[i], newest_ms[i], oldest_ms[i])
-        else:
-            yield UnknownItem(labels, points.why(i))
+def _group_items(
+    rule: MetricRule, groups: Folded, order: tuple[Sequence[Labels], I64], why: Callable[[int], Unknown]
+) -> list[Item]:
+    """Return one item a group that has members. One unknown member makes its group unknown."""
+    labels, number = order
+    unknown = groups.unknown[number]
+    state = np.where(unknown >= 0, k.READ_FAILED, np.where(groups.members[number] > 0, k.OK, k.GONE)).astype(np.uint8)
+    newest_ms, oldest_ms = groups.newest_ms[number], groups.oldest_ms[number]
+    points = _Points(labels, groups.value[number], state, newest_ms, oldest_ms, lambda i: why(int(unknown[i])))
+    return _made(rule, points)
 
 
-def _groups(
-    rule: MetricRule, op: AggregateOp, points: _Points, groups: I32, index: Mapping[Labels, int]
-) -> Iterator[Item]:
-    """Yield one item a group that has members. One unknown member makes its group unknown."""
-    n = len(index)
-    out, count, unknown = np.empty(n, np.float64), np.empty(n, np.int64), np.empty(n, np.int64)
-    k.fold(points.value, points.state, groups, FOLD[op], out, count, unknown)
-    newest_ms, oldest_ms = _times(points, groups, n)
-    for labels, g in index.items():
-        if unknown[g] >= 0:
-            yield UnknownItem(labels, points.why(int(unknown[g])))
-        elif count[g] > 0:
-            yield _item(rule, labels, float(out[g]), int(newest_ms[g]), int(oldest_ms[g]))
-
-
-def _times(points: Members | _Points, groups: I32 | I64, count: int) -> tuple[I64, I64]:
-    """Return the newest and the oldest time of the known members of each group."""
-    newest_ms, oldest_ms = np.full(count, k.NEVER, np.int64), np.full(count, k.FOREVER, np.int64)
+def _made(rule: MetricRule, points: _Points) -> list[Item]:
+    """Return one item a point that is not gone, or why its value is unknown or cannot be served."""
     known = points.state == k.OK
-    np.maximum.at(newest_ms, groups[known], points.newest_ms[known])
-    np.minimum.at(oldest_ms, groups[known], points.oldest_ms[known])
-    return newest_ms, oldest_ms
-
-
-def _item(rule: MetricRule, labels: Labels, value: float, newest_ms: int, oldest_ms: int) -> Item:
-    """Return the item, or why its value cannot be served."""
-    if not np.isfinite(value):
-        return UnknownItem(labels, Unknown(Reason.NOT_FINITE, "the result is not finite"))
+    value, finite = points.value, np.isfinite(points.value)
     if rule.guard.min is not None:
-        value = max(value, rule.guard.min)
+        value = np.maximum(value, rule.guard.min)
     if rule.guard.max is not None:
-        value = min(value, rule.guard.max)
-    if value < 0:
-        detail = "the value is below zero, which an HPA reads as overflow; spec.guard.min: 0 clamps it"
-        return UnknownItem(labels, Unknown(Reason.NEGATIVE, detail))
+        value = np.minimum(value, rule.guard.max)
+    served = known & finite & (value >= 0)
+    milli = quantity.millis(np.where(served, value, 0.0))
     window_s = None if rule.signal.window_ms is None else -(-rule.signal.window_ms // 1000)
-    return ExternalMetricValue(labels, newest_ms, window_s, quantity.milli(value), oldest_ms + rule.max_age_ms + 1)
+    valid_until_ms = np.where(known, points.oldest_ms, 0) + (rule.max_age_ms + 1)
+    columns = (points.labels, points.newest_ms.tolist(), repeat(window_s), milli.tolist(), valid_until_ms.tolist())
+    items: list[Item] = list(map(ExternalMetricValue._make, zip(*columns, strict=False)))
+    if served.all():
+        return items
+    found: list[Item] = []
+    for i in np.flatnonzero(points.state != k.GONE).tolist():
+        labels = points.labels[i]
+        if labels is None:
+            continue
+        if served[i]:
+            found.append(items[i])
+        elif not known[i]:
+            found.append(UnknownItem(labels, points.why(i)))
+        else:
+            found.append(UnknownItem(labels, _NOT_SERVED[bool(finite[i])]))
+    return found
+
+
+_NOT_SERVED = {
+    False: Unknown(Reason.NOT_FINITE, "the result is not finite"),
+    True: Unknown(
+        Reason.NEGATIVE, "the value is below zero, which an HPA reads as overflow; spec.guard.min: 0 clamps it"
+    ),
+}
+"""By whether it is finite: why a value that is known is not served."""
 
 
 def _why(rule: MetricRule, members: Members, i: int) -> Unknown:
@@ -150,7 +164,7 @@ def _why(rule: MetricRule, members: Members, i: int) -> Unknown:
     problem = block.problems.get(slot)
     if problem is not None:
         return replace(problem, detail=where + problem.detail)
-    state = members.state[i]
+    state = members.each.state[i]
     if state == k.TOO_FEW:
         needs = "two samples" if rule.signal.function in TWO_SAMPLES else "a sample"
         return Unknown(Reason.TOO_FEW_SAMPLES, f"{where}{rule.signal.function} needs {needs} in its window")

@@ -1,6 +1,7 @@
 """Extrapolated rates, the newest sample and group folds, and how samples lie in memory: loops over columns, compiled.
 
-The other range functions are in `scaler.kernels_over_time`, quantiles of histograms in `scaler.kernels_histogram`.
+The other range functions are in `scaler.kernels_over_time`, quantiles of histograms in `scaler.kernels_histogram`,
+rates that are folded at once in `scaler.kernels_groups`, and what writes samples in `scaler.kernels_store`.
 
 A block is the samples of one target: a ring of columns, one a read, each holding one float64 a series
 ("time-major", so that a loop over series runs along memory). Its numbers stand in a row of `rows`, see `Row`.
@@ -10,10 +11,14 @@ A missing sample is one of two NaNs told apart by their bits: ABSENT, the series
 marker: the series has ended), and FAILED, the series exists but this read of it failed. Any other NaN, and Inf, came
 from the source.
 
-`irregular` holds, for each series, the newest time at which a plain look at two columns would not do: a missing or
-non-finite sample, the first sample of a late series, a counter reset. Series without one in the window take the fast
-path, which reads two columns whatever the window's length. It is the same arithmetic: Prometheus takes last - first
-and adds the value before each reset, and there was none.
+A window of samples is not read: its first and last column are, and what is known of those between. Prometheus takes
+last - first and adds the value before each reset, in their order; so does the fast path, to which a reset is an event
+noted when it was written: three words of `events`, its column's time, its series, and the bits of the value before
+(`dropped` is the same memory as floats). Those of a block stand together in the order of time, see EVENTS and RESETS.
+
+`irregular` holds, for each series, the newest time at which that would not do: a missing or non-finite sample, the
+first sample of a late series, a reset there was no room for. With one in the window a series is computed sample by
+sample.
 
 Semantics are those of Prometheus 3: ranges are left-open, (end - window, end]; source: promql/functions.go
 (extrapolatedRate, kahanSumInc) and promql/engine.go (aggregation).
@@ -24,12 +29,14 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scaler.jit import inner, kernel
+from scaler.jit import inner, kernel, leaf
 from scaler.model import F64, I32, I64, U8
 
-# Columns of `rows`: where a block's samples, times and per-series facts stand in the arenas.
-OFFSET, WIDTH, SIZE, CAPACITY, HEAD, COUNT, TIMES, SERIES, IRREGULAR = range(9)
-ROW_FIELDS = 9
+# Columns of `rows`: where a block's samples, times, per-series facts and events stand in the arenas, what there is of
+# them, and the newest column's time.
+OFFSET, WIDTH, SIZE, CAPACITY, HEAD, COUNT, TIMES, SERIES, IRREGULAR, EVENTS, ROOM, RESETS, NEWEST = range(13)
+ROW_FIELDS = 13
+EVENT_WORDS = 3
 
 ABSENT_BITS = 0x7FF0000000000002
 FAILED_BITS = 0x7FF8000000000F0D
@@ -51,27 +58,34 @@ _U8 = types.uint8[::1]
 _ROWS = types.int64[:, ::1]
 
 
-@inner
+@leaf
 def column_of(row: I64, ordinal: int) -> int:
     """Return the ring position of a column by age. Without a division: it is asked for every sample."""
     position = row[HEAD] - row[COUNT] + 1 + ordinal
     return int(position + row[CAPACITY] if position < 0 else position)
 
 
-@inner
+@leaf
+def _columns_until(times: I64, row: I64, time_ms: int) -> int:
+    """Count the columns that are not newer than a time."""
+    low, high = 0, row[COUNT]
+    while low < high:
+        middle = (low + high) // 2
+        if times[row[TIMES] + column_of(row, middle)] <= time_ms:
+            low = middle + 1
+        else:
+            high = middle
+    return int(low)
+
+
+@leaf
 def window_of(times: I64, row: I64, end_ms: int, window_ms: int) -> tuple[int, int]:
     """Return the ordinals of the first and last column in (end - window, end]; first > last: there is none."""
-    first = 0
-    last = row[COUNT] - 1
-    while last >= 0 and times[row[TIMES] + column_of(row, last)] > end_ms:
-        last -= 1
-    while first <= last and times[row[TIMES] + column_of(row, first)] <= end_ms - window_ms:
-        first += 1
-    return first, last
+    return _columns_until(times, row, end_ms - window_ms), _columns_until(times, row, end_ms) - 1
 
 
-@inner
-def _edges(first_ms: int, last_ms: int, n: int, end_ms: int, window_ms: int) -> tuple[float, float, float]:
+@leaf
+def edges(first_ms: int, last_ms: int, n: int, end_ms: int, window_ms: int) -> tuple[float, float, float]:
     """Return seconds: the span of the samples, and how far it is extrapolated to the start and to the end."""
     span = (last_ms - first_ms) / 1000.0
     average = span / (n - 1)
@@ -108,7 +122,7 @@ def _last_value(values: F64, bits: I64, row: I64, s: int, last: int) -> float:
 
 
 @inner
-def _extrapolated_series(
+def extrapolated_series(
     values: F64,
     bits: I64,
     times: I64,
@@ -151,7 +165,7 @@ def _extrapolated_series(
         return 0.0, READ_FAILED
     if n < 2:
         return 0.0, GONE if newest == GONE else TOO_FEW
-    span, to_start, to_end = _edges(first_ms, last_ms, n, end_ms, window_ms)
+    span, to_start, to_end = edges(first_ms, last_ms, n, end_ms, window_ms)
     if counter and delta > 0 and first_value >= 0:
         to_start = min(to_start, span * (first_value / delta))
     factor = (span + to_start + to_end) / span
@@ -160,16 +174,40 @@ def _extrapolated_series(
     return delta * factor, OK
 
 
-@inner
-def _extrapolated_regular(
-    a: F64, b: F64, span: float, to_start: float, to_end: float, scale: float, counter: bool, out: F64
+@leaf
+def resets_between(events: I64, row: I64, first_ms: int, last_ms: int) -> tuple[int, int]:
+    """Return the range of a block's resets in (first, last], in words of `events`."""
+    begin = row[EVENTS]
+    end = begin + row[RESETS] * EVENT_WORDS
+    while end > begin and events[end - EVENT_WORDS] > last_ms:
+        end -= EVENT_WORDS
+    at = end
+    while at > begin and events[at - EVENT_WORDS] > first_ms:
+        at -= EVENT_WORDS
+    return at, end
+
+
+@leaf
+def differences(
+    a: F64, b: F64, events: I64, dropped: F64, resets_at: int, resets_end: int, since: int, out: F64
 ) -> None:
-    """Compute a whole block from its first and last column. No division in the loop, so that it vectorises."""
+    """Take last - first of some series, of which `since` is the first, and add the value before each reset."""
+    for s in range(out.size):
+        out[s] = b[s] - a[s]
+    for at in range(resets_at, resets_end, EVENT_WORDS):
+        s = events[at + 1] - since
+        if 0 <= s < out.size:
+            out[s] += dropped[at + 2]
+
+
+@leaf
+def extend(a: F64, span: float, to_start: float, to_end: float, scale: float, counter: bool, out: F64) -> None:
+    """Extrapolate differences in place. No division in the loop, so that it vectorises."""
     plain = (span + to_start + to_end) / span * scale
     capped = (span + to_end) / span * scale
     for s in range(out.size):
         first = a[s]
-        delta = b[s] - first
+        delta = out[s]
         # Extrapolation stops where the counter would have been zero: to_start = span * first / delta.
         if counter and delta > 0 and first >= 0 and span * first < to_start * delta:
             out[s] = delta * capped + first * scale
@@ -177,12 +215,16 @@ def _extrapolated_regular(
             out[s] = delta * plain
 
 
-@kernel(_F64, _I64, _I64, _I64, _ROWS, _I64, _I64, types.int64, types.boolean, types.boolean, _F64, _U8)
+@kernel(
+    _F64, _I64, _I64, _I64, _I64, _F64, _ROWS, _I64, _I64, types.int64, types.boolean, types.boolean, _F64, _U8
+)  # fmt: skip
 def extrapolated(
     values: F64,
     bits: I64,
     times: I64,
     irregular: I64,
+    events: I64,
+    dropped: F64,
     rows: I64,
     ids: I64,
     end_ms: I64,
@@ -198,6 +240,7 @@ def extrapolated(
         values: The sample arena; `bits` is the same memory as int64.
         times: Column times, ms.
         irregular: See the module; indexed like the series of a row.
+        events: See the module; `dropped` is the same memory as float64.
         rows: One row a block, shape (b, ROW_FIELDS).
         ids: The rows to compute, shape (k,).
         end_ms: Where each block's window ends, shape (k,).
@@ -217,17 +260,18 @@ def extrapolated(
             b = row[OFFSET] + column_of(row, last) * row[WIDTH]
             first_ms = times[row[TIMES] + column_of(row, first)]
             last_ms = times[row[TIMES] + column_of(row, last)]
-            span, to_start, to_end = _edges(first_ms, last_ms, last - first + 1, end_ms[k], window_ms)
+            span, to_start, to_end = edges(first_ms, last_ms, last - first + 1, end_ms[k], window_ms)
             scale = 1000.0 / window_ms if per_second else 1.0
-            _extrapolated_regular(
-                values[a : a + size], values[b : b + size], span, to_start, to_end, scale, counter, out[at : at + size]
-            )
+            resets_at, resets_end = resets_between(events, row, first_ms, last_ms)
+            part = out[at : at + size]
+            differences(values[a : a + size], values[b : b + size], events, dropped, resets_at, resets_end, 0, part)
+            extend(values[a : a + size], span, to_start, to_end, scale, counter, part)
             state[at : at + size] = OK
             check_from = first_ms
         if row[IRREGULAR] >= check_from:
             for s in range(size):
                 if irregular[row[SERIES] + s] >= check_from:
-                    out[at + s], state[at + s] = _extrapolated_series(
+                    out[at + s], state[at + s] = extrapolated_series(
                         values, bits, times, row, s, first, last, end_ms[k], window_ms, counter, per_second
                     )
         at += size
@@ -297,30 +341,3 @@ def fold(value: F64, state: U8, group: I32, op: int, out: F64, members: I64, unk
             out[g] = out[g] / members[g] + lost[g] / members[g]
         elif op == COUNT_OF:
             out[g] = members[g]
-
-
-@kernel(_F64, types.int64, types.int64, types.int64, types.int64, types.boolean, _I64)
-def mark_irregular(values: F64, before: int, now: int, size: int, time_ms: int, counter: bool, irregular: I64) -> int:
-    """Compare a new column with the one before and note the series a two-column look would get wrong.
-
-    Args:
-        values: The sample arena.
-        before: Where the column before starts, or -1 for none.
-        now: Where the new column starts.
-        size: How many series.
-        time_ms: The new column's time.
-        counter: A drop is a reset.
-        irregular: Updated, shape (size,).
-
-    Returns: How many were noted.
-    """
-    noted = 0
-    current = values[now : now + size]
-    previous = values[before : before + size] if before >= 0 else current
-    for s in range(size):
-        v = current[s]
-        p = previous[s]
-        if not (np.isfinite(v) and np.isfinite(p)) or (counter and v < p):
-            irregular[s] = time_ms
-            noted += 1
-    return noted

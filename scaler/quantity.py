@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from scaler.model import F64, I64
+
 MAX_MILLI = 9_199_999_999_999_999_999
 """The largest value served, in milli-units. From 2**63 milli-units on, the HPA's int64 wraps and it scales down."""
 
@@ -46,3 +50,14 @@ def milli(value: float) -> int:
     nearest = round(scaled)
     noise = abs(scaled - nearest) <= _NOISE * value * 1000
     return whole * 1000 + (nearest if noise else math.ceil(scaled))
+
+
+def millis(values: F64) -> I64:
+    """Return `milli` of each of some values, all of them finite and not negative."""
+    clipped = np.minimum(values, MAX_MILLI / 1000)
+    whole = np.floor(clipped)
+    scaled = (clipped - whole) * 1000
+    nearest = np.rint(scaled)
+    noise = np.abs(scaled - nearest) <= _NOISE * clipped * 1000
+    found = whole.astype(np.int64) * 1000 + np.where(noise, nearest, np.ceil(scaled)).astype(np.int64)
+    return np.where(values >= MAX_MILLI / 1000, MAX_MILLI, found)

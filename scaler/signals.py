@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaler import kernels, kernels_over_time
+from scaler import kernels, kernels_groups, kernels_over_time
 from scaler.arena import Arena
 from scaler.model import F64, I64, U8
 from scaler.rules import COUNTER, EXTRAPOLATED, Function, Signal
@@ -25,6 +25,9 @@ _OVER_TIME = {
 }
 
 
+PER_SECOND = frozenset({Function.RATE, Function.HISTOGRAM_QUANTILE})
+
+
 def run(arena: Arena, signal: Signal, ids: I64, end_ms: I64, value: F64, state: U8) -> None:
     """Compute every series of some blocks; of a histogram, the rates of its buckets.
 
@@ -44,12 +47,14 @@ def run(arena: Arena, signal: Signal, ids: I64, end_ms: I64, value: F64, state: 
             arena.bits,
             arena.times,
             arena.irregular,
+            arena.events,
+            arena.dropped,
             arena.rows,
             ids,
             end_ms,
             window_ms,
             function in COUNTER,
-            function in (Function.RATE, Function.HISTOGRAM_QUANTILE),
+            function in PER_SECOND,
             value,
             state,
         )
@@ -68,6 +73,44 @@ def run(arena: Arena, signal: Signal, ids: I64, end_ms: I64, value: F64, state: 
             value,
             state,
         )
+
+
+def fold(
+    arena: Arena, signal: Signal, op: int, ids: I64, end_ms: I64, gone_from: int, state: U8, out: F64, members: I64,
+    unknown: I64,
+) -> bool:  # fmt: skip
+    """Compute every series of some blocks and fold them into their groups, without a number a series in between.
+
+    Args:
+        arena, signal, ids, end_ms, state: As in `run`.
+        op, gone_from, out, members, unknown: See `kernels_groups.extrapolated_groups`.
+
+    Returns: False, and nothing is done: there is no such kernel for the function.
+    """
+    if signal.function not in EXTRAPOLATED:
+        return False
+    kernels_groups.extrapolated_groups(
+        arena.values,
+        arena.bits,
+        arena.times,
+        arena.irregular,
+        arena.groups,
+        arena.events,
+        arena.dropped,
+        arena.rows,
+        ids,
+        end_ms,
+        gone_from,
+        signal.window_ms or 0,
+        signal.function in COUNTER,
+        signal.function in PER_SECOND,
+        op,
+        state,
+        out,
+        members,
+        unknown,
+    )
+    return True
 
 
 def _parameter(signal: Signal) -> float:

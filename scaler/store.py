@@ -7,8 +7,9 @@ one reading make a column: a failed read must not let a window drain. Not thread
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,6 @@ class Block:
     Attributes:
         labels: Labels of each series slot; None: the slot is free.
         layout, slots: The last batch's layout and where its series stand; slots is None when they stand in order.
-        groups: Group of each slot, shape (size,).
         problems: Slot → why its newest read failed, while it does.
         held: Slot → (value, time_ms) of its newest good sample, while it has a problem.
         ended: Slot → when its series was first absent.
@@ -68,7 +68,6 @@ class Block:
     index: dict[Labels, int] = field(default_factory=dict)
     layout: Layout = EMPTY_LAYOUT
     slots: I64 | None = None
-    groups: I32 = field(default_factory=lambda: np.empty(0, np.int32))
     problems: dict[int, Unknown] = field(default_factory=dict)
     held: dict[int, tuple[float, int]] = field(default_factory=dict)
     ended: dict[int, int] = field(default_factory=dict)
@@ -78,18 +77,74 @@ class Block:
     departed: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Roster:
+    """Some targets of a metric and where their series are, as long as none comes or goes.
+
+    Attributes:
+        targets: The targets and their blocks; the series of one follow those of the one before.
+        ids: Their rows in the arena, shape (targets,).
+        begin: Where the series of each begin, and the last one's end; shape (targets + 1,).
+        series: How many series the targets have, at most: one that has ended may still have a slot.
+    """
+
+    targets: Sequence[tuple[str, Block]]
+    ids: I64
+    begin: I64
+    series: int
+    _arena: Arena
+    _groups: int
+
+    @classmethod
+    def of(cls, table: Table, names: Collection[str]) -> Roster:
+        """Return the roster of some targets of a table."""
+        targets = [(name, table.blocks[name]) for name in names]
+        ids = np.array([block.row for _, block in targets], np.int64)
+        begin = np.zeros(len(ids) + 1, np.int64)
+        np.cumsum([len(block.labels) for _, block in targets], out=begin[1:])
+        series = sum(len(block.index) for _, block in targets)
+        return cls(targets, ids, begin, series, table.arena, len(table.group_index))
+
+    def last_good_ms(self) -> I64:
+        """Return when each target was last read well; -1: never."""
+        newest_ms: I64 = np.maximum(self._arena.rows[self.ids, k.NEWEST], -1)
+        return newest_ms
+
+    @cached_property
+    def groups(self) -> I32:
+        """The group of each series, shape (series,)."""
+        parts = [self._arena.groups_of(row) for row in self.ids.tolist()]
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    @cached_property
+    def slots(self) -> I64:
+        """How many series slots each group has, shape (groups,)."""
+        return np.bincount(self.groups, minlength=self._groups)
+
+
 @dataclass(slots=True)
 class Table:
-    """One metric: its blocks by target, and its groups."""
+    """One metric: its blocks by target, and its groups.
 
+    Attributes:
+        version: Grows when a slot, a block or a group comes or goes.
+        departed: How many blocks are of targets that are gone.
+        used: How many series slots are in use.
+        troubled: The other targets whose newest read failed, in whole or in part.
+    """
+
+    arena: Arena
     spec: TableSpec
     since_ms: int
     blocks: dict[str, Block] = field(default_factory=dict)
     group_index: dict[Labels, int] = field(default_factory=dict)
-    departed: int = 0  # blocks of targets that are gone
-    used: int = 0  # series slots in use
-    version: int = 0  # grows when a slot, a block or a group comes or goes
+    departed: int = 0
+    used: int = 0
+    version: int = 0
+    troubled: set[str] = field(default_factory=set)
     _histograms: tuple[int, Histograms] | None = None  # of a version
+    _rosters: tuple[int, dict[tuple[str, ...], Roster]] | None = None  # likewise
+    _ordered: tuple[int, tuple[tuple[Labels, ...], I64]] | None = None  # likewise
 
     def histograms(self) -> Histograms:
         """Return the groups arranged as histograms."""
@@ -97,9 +152,32 @@ class Table:
             self._histograms = self.version, arrange(self.group_index)
         return self._histograms[1]
 
+    def roster(self, names: tuple[str, ...]) -> Roster:
+        """Return the roster of some targets.
+
+        Raises:
+            KeyError: One of them was not read yet.
+        """
+        if self._rosters is None or self._rosters[0] != self.version or len(self._rosters[1]) > _MAX_ROSTERS:
+            self._rosters = self.version, {}
+        rosters = self._rosters[1]
+        if names not in rosters:
+            rosters[names] = Roster.of(self, names)
+        return rosters[names]
+
+    def ordered_groups(self) -> tuple[tuple[Labels, ...], I64]:
+        """Return the labels of the groups, sorted, and the number of each."""
+        if self._ordered is None or self._ordered[0] != self.version:
+            pairs = sorted(self.group_index.items())
+            numbers = np.array([number for _, number in pairs], np.int64)
+            self._ordered = self.version, (tuple(labels for labels, _ in pairs), numbers)
+        return self._ordered[1]
+
     def group_of(self, labels: Labels) -> int:
         """Return the number of the group these labels fall into, a new one if need be."""
         by = self.spec.by
+        if by is None and not self.spec.buckets:
+            return 0  # each series is an item of its own, and nobody asks
         key = labels if by is None else tuple((name, value) for name, value in labels if name in by)
         return self.group_index.setdefault(key, len(self.group_index))
 
@@ -107,8 +185,8 @@ class Table:
         """Number the groups anew, without those that have no series left."""
         self.group_index = {}
         for block in self.blocks.values():
-            for slot, labels in enumerate(block.labels):
-                block.groups[slot] = 0 if labels is None else self.group_of(labels)
+            numbers = [0 if labels is None else self.group_of(labels) for labels in block.labels]
+            self.arena.groups_of(block.row)[:] = numbers
         self.version += 1
 
     def series(self) -> int:
@@ -118,6 +196,9 @@ class Table:
     def live(self) -> int:
         """Count the series that have not ended, of targets that are not gone."""
         return sum(len(block.index) - len(block.ended) for block in self.blocks.values() if not block.departed)
+
+
+_MAX_ROSTERS = 4
 
 
 class SeriesStore:
@@ -143,10 +224,10 @@ class SeriesStore:
         """Make a metric's table what `spec` says. Samples are kept where they can still serve it."""
         table = self.tables.get(ref)
         if table is None:
-            self.tables[ref] = Table(spec, now_ms)
+            self.tables[ref] = Table(self.arena, spec, now_ms)
         elif replace(table.spec, **{name: getattr(spec, name) for name in _ONLY_SIZES}) != spec:
             self.drop(ref)
-            self.tables[ref] = Table(spec, now_ms)
+            self.tables[ref] = Table(self.arena, spec, now_ms)
         else:
             self.bytes_of[ref.namespace] += table.used * (spec.series_bytes - table.spec.series_bytes)
             table.spec = spec
@@ -174,6 +255,7 @@ class SeriesStore:
                 block.last_good_ms = None
             if gone != block.departed:
                 block.departed = gone
+                table.troubled.discard(target)
                 block.problems, block.held, block.failure = {}, {}, None
                 self.arena.end_failed(block.row)
         self._forget_departed(ref, table, now_ms)
@@ -185,6 +267,7 @@ class SeriesStore:
                 self.arena.free(block.row)
                 self._use(ref, table, -len(block.index))
                 del table.blocks[target]
+                table.troubled.discard(target)
                 table.version += 1
         table.departed = sum(block.departed for block in table.blocks.values())
 
@@ -215,14 +298,20 @@ class SeriesStore:
         if failure is not None:
             block.failure = since(failure, block.failure, batch.time_ms)
             self.refused += too_many is not None
+            table.troubled.add(batch.target)
             return True
         block.failure = None
         if batch.layout is not block.layout:
             self._adopt(table, block, batch)
         if len(batch.layout) and len(batch.problems) == len(batch.layout):
             self._note_problems(block, batch, column=None)
+            table.troubled.add(batch.target)
             return True
         self._add_column(table, block, batch)
+        if block.problems:
+            table.troubled.add(batch.target)
+        else:
+            table.troubled.discard(batch.target)
         if block.ended:
             self._reap(batch.metric, table, block)
         if table.departed:
@@ -286,13 +375,11 @@ class SeriesStore:
         if new:
             self._use(batch.metric, table, len(new))
             self.arena.widen(block.row, len(block.labels))
-            groups = np.zeros(len(block.labels), np.int32)
-            groups[: block.groups.size] = block.groups
+            groups = self.arena.groups_of(block.row)
             for i, slot in new:
                 groups[slot] = table.group_of(batch.layout.series[i])
                 if table.spec.from_zero and i not in batch.problems and hash(batch.layout.series[i]) not in block.known:
                     self.arena.set_newest(block.row, slot, 0.0)
-            block.groups = groups
             table.version += 1
         in_order = len(slots) == len(block.labels) and bool((slots == np.arange(len(slots))).all())
         block.layout, block.slots = batch.layout, None if in_order else slots
@@ -301,18 +388,12 @@ class SeriesStore:
         """Write one column and the facts beside it."""
         arena, spec = self.arena, table.spec
         if block.last_good_ms is None and spec.from_zero and _started_since(batch, table.since_ms):
-            arena.push(block.row, batch.start_ms or 0, 0)[1][:] = 0.0
+            arena.append(block.row, batch.start_ms or 0, 0, np.zeros(len(block.labels)), counter=spec.counter)
             self._note_absent(block, batch)
-        bits, column = arena.push(block.row, batch.time_ms, spec.window_ms)
-        if block.slots is None:
-            column[:] = batch.values
-        else:
-            bits[:] = k.ABSENT_BITS
-            column[block.slots] = batch.values
-        for i in batch.problems:
-            bits[i if block.slots is None else block.slots[i]] = k.FAILED_BITS
-        arena.mark(block.row, batch.time_ms, spec.counter)
-        self._note_problems(block, batch, column)
+        column = _column(block, batch)
+        regular = arena.append(block.row, batch.time_ms, spec.window_ms, column, counter=spec.counter)
+        if not regular or block.problems or block.held:
+            self._note_problems(block, batch, column)
         self._note_ended(block, batch)
         block.last_good_ms = batch.time_ms
 
@@ -405,6 +486,18 @@ def since(unknown: Unknown, before: Unknown | None, now_ms: int) -> Unknown:
 def _columns(spec: TableSpec) -> int:
     """Return how many columns to begin with: a window's worth, the one before, and one for a late read."""
     return 2 if spec.window_ms == 0 else min(spec.window_ms // spec.interval_ms + 3, _FIRST_COLUMNS)
+
+
+def _column(block: Block, batch: Batch) -> F64:
+    """Return a reading for each slot: what failed is FAILED, what the batch does not have is ABSENT."""
+    if block.slots is None and not batch.problems:
+        return np.ascontiguousarray(batch.values, np.float64)
+    bits = np.full(len(block.labels), k.ABSENT_BITS, np.int64)
+    slots = np.arange(len(batch.layout)) if block.slots is None else block.slots
+    column = bits.view(np.float64)
+    column[slots] = batch.values
+    bits[slots[list(batch.problems)]] = k.FAILED_BITS
+    return column
 
 
 def _started_since(batch: Batch, since_ms: int) -> bool:

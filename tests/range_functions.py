@@ -87,5 +87,5 @@ def _fold(store: SeriesStore, value: F64, state: U8, op: int) -> tuple[F64, I64,
     table = store.tables[REF]
     n = len(table.group_index)
     out, members, unknown = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
-    k.fold(value, state, table.blocks["t"].groups, op, out, members, unknown)
+    k.fold(value, state, store.arena.groups_of(table.blocks["t"].row), op, out, members, unknown)
     return out, members, unknown

@@ -6,11 +6,12 @@ import json
 import math
 from decimal import ROUND_CEILING, Decimal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.quantity import MAX_MILLI, milli, text
+from scaler.quantity import MAX_MILLI, milli, millis, text
 from tests.api_fixtures import WIRE
 
 _POWERS = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -104,3 +105,10 @@ def test_largest_is_readable() -> None:
     """The largest value served stays an int64 of milli-units, below 9.2e15."""
     assert MAX_MILLI < 2**63
     assert decimal_of(text(MAX_MILLI)) < Decimal("9.2e15")
+
+
+@given(st.lists(st.one_of(st.floats(0, 1e20), st.floats(0, 1e6), st.decimals(0, 10**6, places=4).map(float))))
+def test_many_values_are_rounded_as_one(values: list[float]) -> None:
+    """An array of values becomes the milli-units that each of them is by itself."""
+    values = [*values, 0.0, MAX_MILLI / 1000, math.nextafter(MAX_MILLI / 1000, 0), 1.1, 5e-324]
+    assert millis(np.array(values)).tolist() == [milli(value) for value in values]

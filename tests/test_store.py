@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scaler import arena, signals
 from scaler import kernels as k
 from scaler.model import EXTERNAL_METRICS_GROUP, Labels, MetricRef, Reason, Unknown
+from scaler.rules import Function, Signal
 from scaler.store import SeriesStore, TableSpec, since
+from tests import naive
 from tests.builders import REF, batch, failure, queue
+from tests.range_functions import STATES
 
 SPEC = TableSpec(window_ms=10_000, interval_ms=1_000, counter=False, from_zero=False, by=None)
 FAILED = Unknown(Reason.WRONG_TYPE, "x")
@@ -24,16 +29,16 @@ def ref(name: str) -> MetricRef:
 
 def kept(store: SeriesStore, metric: MetricRef, target: str) -> dict[Labels, list[tuple[int, float]]]:
     """Return every finite sample of a block, by series, oldest first."""
-    arena, block = store.arena, store.tables[metric].blocks[target]
-    row = arena.rows[block.row]
+    held, block = store.arena, store.tables[metric].blocks[target]
+    row = held.rows[block.row]
     found: dict[Labels, list[tuple[int, float]]] = {}
     for labels, slot in block.index.items():
         samples = []
         for ordinal in range(int(row[k.COUNT])):
             c = (int(row[k.HEAD]) - int(row[k.COUNT]) + 1 + ordinal) % int(row[k.CAPACITY])
-            value = float(arena.values[row[k.OFFSET] + c * row[k.WIDTH] + slot])
+            value = float(held.values[row[k.OFFSET] + c * row[k.WIDTH] + slot])
             if math.isfinite(value):
-                samples.append((int(arena.times[row[k.TIMES] + c]), value))
+                samples.append((int(held.times[row[k.TIMES] + c]), value))
         found[labels] = samples
     return found
 
@@ -52,6 +57,11 @@ operations = st.lists(
 @given(operations=operations)
 def test_samples_survive_growth_moves_and_compaction(operations: list[tuple[str, int, int, int]]) -> None:
     """Whatever comes, widens and goes around it, a block still holds what was appended within its window."""
+    with patch.object(arena, "_FALLOW", 0):
+        run_operations(operations)
+
+
+def run_operations(operations: list[tuple[str, int, int, int]]) -> None:
     store = SeriesStore()
     model: dict[tuple[MetricRef, str], dict[Labels, list[tuple[int, float]]]] = {}
     now_s = 0
@@ -81,6 +91,82 @@ def test_samples_survive_growth_moves_and_compaction(operations: list[tuple[str,
             for labels, samples in series.items():
                 within = [s for s in samples if s[0] > newest_ms - SPEC.window_ms]
                 assert [s for s in found.get(labels, []) if s[0] > newest_ms - SPEC.window_ms] == within
+
+
+COUNTERS = TableSpec(window_ms=10_000, interval_ms=5_000, counter=True, from_zero=False, by=None)
+RATE = Signal(Function.RATE, 10_000)
+counted = st.lists(
+    st.one_of(
+        st.tuples(st.just("drop"), st.integers(0, 1), st.just(0), st.just({})),
+        st.tuples(st.just("retain"), st.integers(0, 1), st.integers(0, 1), st.just({})),
+        st.tuples(
+            st.sampled_from(["append", "append", "append", "back"]),
+            st.integers(0, 1),
+            st.integers(0, 1),
+            st.dictionaries(st.integers(0, 9), st.one_of(st.integers(0, 5).map(float), st.just(math.nan)), min_size=1),
+        ),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(operations=counted)
+def test_rates_survive_growth_moves_and_compaction(
+    operations: list[tuple[str, int, int, dict[int, float]]],
+) -> None:
+    """Counters that fall all the time, while rings grow, slots are used again and everything moves: each rate is right.
+
+    What is kept of a reset moves with its block, and never counts for the series that has its slot later.
+    """
+    store = SeriesStore()
+    model: dict[tuple[MetricRef, str], dict[Labels, list[naive.Sample]]] = {}
+    columns: dict[tuple[MetricRef, str], list[int]] = {}
+    now_ms = 1_000_000
+    with patch.object(arena, "_FALLOW", 0):
+        for what, metric, target, readings in operations:
+            name, t = ref(f"m{metric}"), f"t{target}"
+            now_ms += 1_000
+            if what == "drop":
+                store.drop(name)
+                model = {key: value for key, value in model.items() if key[0] != name}
+            elif what == "retain":
+                store.retain(name, {t}, now_ms + 100_000)
+                model = {key: value for key, value in model.items() if key[0] != name or key[1] == t}
+            else:
+                store.configure(name, COUNTERS, 0)
+                at_ms = now_ms
+                if what == "back" and columns.get((name, t)):
+                    at_ms = columns[name, t][-1] - 60_000
+                    model.pop((name, t), None)
+                page = {queue(str(i)): value for i, value in readings.items()}
+                assert store.append(batch(at_ms / 1000, page, target=t, ref=name))
+                if (name, t) not in model:
+                    model[name, t], columns[name, t] = {}, []
+                columns[name, t].append(at_ms)
+                for labels, value in page.items():
+                    model[name, t].setdefault(labels, []).append((at_ms, value))
+            for key, shown in model.items():
+                check_rates(store, *key, shown, columns[key])
+
+
+def check_rates(
+    store: SeriesStore, metric: MetricRef, target: str, shown: dict[Labels, list[naive.Sample]], times: list[int]
+) -> None:
+    block = store.tables[metric].blocks[target]
+    value, state = np.zeros(len(block.labels)), np.zeros(len(block.labels), np.uint8)
+    signals.run(store.arena, RATE, np.array([block.row]), np.array([times[-1]]), value, state)
+    for labels, samples in shown.items():
+        at = dict(samples)
+        reads: list[naive.Sample] = [(time_ms, at.get(time_ms, naive.ABSENT)) for time_ms in times]
+        want = naive.extrapolated(reads, times[-1], 10_000, counter=True, per_second=True)
+        slot = block.index.get(labels)
+        if slot is None:
+            assert want == "gone"
+        elif isinstance(want, str):
+            assert STATES[state[slot]] == want
+        else:
+            assert (state[slot], value[slot]) == (k.OK, pytest.approx(want, rel=1e-12))
 
 
 def test_memory_is_given_back() -> None:
