@@ -32,6 +32,19 @@ def version() -> str | None:
     return said.split()[2]
 
 
+def post(connection: http.client.HTTPConnection, series: Iterable[Series]) -> None:
+    """Send samples to a Prometheus by remote write; those of a series by time, ascending."""
+    headers = {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf",
+        "X-Prometheus-Remote-Write-Version": "0.1.0",
+    }
+    connection.request("POST", "/api/v1/write", _snappy(_write_request(series)), headers)
+    with connection.getresponse() as response:
+        said = response.read().decode()
+        assert response.status == 204, said
+
+
 class Prometheus:
     """A running one."""
 
@@ -44,15 +57,7 @@ class Prometheus:
 
     def write(self, series: Iterable[Series]) -> None:
         """Take samples in; those of a series by time, ascending."""
-        headers = {
-            "Content-Encoding": "snappy",
-            "Content-Type": "application/x-protobuf",
-            "X-Prometheus-Remote-Write-Version": "0.1.0",
-        }
-        self._connection.request("POST", "/api/v1/write", _snappy(_write_request(series)), headers)
-        with self._connection.getresponse() as response:
-            said = response.read().decode()
-            assert response.status == 204, said
+        post(self._connection, series)
 
     def query(self, expression: str, time_ms: int) -> dict[tuple[tuple[str, str], ...], str]:
         """Evaluate at one time; return the value of each series as its shortest decimal text."""
