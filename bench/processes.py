@@ -6,12 +6,13 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +74,14 @@ class Child:
 
 
 @contextlib.contextmanager
-def child(name: str, argv: Sequence[str | Path], folder: Path, cores: set[int]) -> Iterator[Child]:
+def child(
+    name: str, argv: Sequence[str | Path], folder: Path, cores: set[int], environ: Mapping[str, str] | None = None
+) -> Iterator[Child]:
     """Run a program on some processors while the context lasts. Its output goes to a file in `folder`."""
     log = folder / f"{name}.log"
+    words, environment = [str(word) for word in argv], {**os.environ, **(environ or {})}
     with log.open("wb") as out, on(cores):
-        process = subprocess.Popen([str(word) for word in argv], stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
     try:
         yield Child(name, process, log)
     finally:
@@ -87,6 +91,15 @@ def child(name: str, argv: Sequence[str | Path], folder: Path, cores: set[int]) 
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def allow_files(count: int) -> None:
+    """Let us and our children open so many files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        raise BenchError(f"{count:,} files must be open at once, {hard:,} are allowed: raise ulimit -Hn")
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def free_port() -> int:
@@ -187,7 +200,7 @@ def plain_get(port: int, path: str) -> bytes:
 
 
 @contextlib.contextmanager
-def adapter(name: str, config: str, folder: Path) -> Iterator[Adapter]:
+def adapter(name: str, config: str, folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Adapter]:
     """Run Spillway with a configuration, on the server's processor, and wait until it is ready."""
     home = folder / name
     home.mkdir()
@@ -195,7 +208,7 @@ def adapter(name: str, config: str, folder: Path) -> Iterator[Adapter]:
     argv: list[str | Path] = [sys.executable, "-m", "adapter", "serve", "--standalone"]
     argv += ["--config", home / "metrics.yaml", "--shutdown-delay", "0s", "--log-format", "json"]
     argv += ["--secure-port", "0", "--metrics-port", "0", "--explain-port", "0", "--cert-dir", home / "certs"]
-    with child(name, argv, home, server_cores()) as started:
+    with child(name, argv, home, server_cores(), environ) as started:
         started.wait_until(lambda: _ports(started.log) is not None, "listening")
         ports = _ports(started.log) or {}
         running = Adapter(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +18,11 @@ from typing import Any
 from bench import configuration as c
 from bench.load import VALUES
 from bench.measure import cpu_seconds, resident_mib
-from bench.processes import Adapter, Child, adapter, client_cores, python
+from bench.processes import Adapter, Child, adapter, allow_files, client_cores, python
 from bench.prometheus import MISSING, Prometheus, prometheus
 from bench.report import OURS, Result, Row, row
-from bench.script import BenchError, Options, main, require
-from bench.targets import METRIC, RATE, SERIES, address
+from bench.script import Options, main, require
+from bench.targets import METRIC, SERIES, address, growth
 
 PEER = "Prometheus"
 _A_METRIC = 50  # targets that one metric sums: the pods of a workload
@@ -58,7 +57,7 @@ class Cost:
 def run(options: Options) -> Result:
     """Measure ours and the peer, one after the other: each has the machine, and the pages, to itself."""
     size = _QUICK if options.quick else _FULL if options.full else Size()
-    _allow_files(2 * size.targets + _SPARE_FILES)
+    allow_files(2 * size.targets + _SPARE_FILES)
     ours: list[Cost] = []
     peers: list[Cost] = []
     checked = []
@@ -86,15 +85,6 @@ def run(options: Options) -> Result:
         missing=() if peers else (MISSING,),
         programs=("prometheus",),
     )
-
-
-def _allow_files(count: int) -> None:
-    """Let us and our children open so many files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < count:
-        raise BenchError(f"{count:,} files must be open at once, {hard:,} are allowed: raise ulimit -Hn")
-    if soft != resource.RLIM_INFINITY and soft < count:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 @contextlib.contextmanager
@@ -167,7 +157,7 @@ def _number(quantity: str) -> float:
 
 
 def _true_rate(who: str, total: float, size: Size) -> str:
-    off = total / (size.targets * RATE) - 1
+    off = total / (size.targets * growth()) - 1
     return require(abs(off) < size.may_be_off, f"the rates of {who} sum up to the truth ({off:+.2%})")
 
 

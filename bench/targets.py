@@ -1,6 +1,6 @@
 """Thousands of targets, each with an address of its own in 127.0.0.0/8: pages whose counters grow a little each time.
 
-    python -m bench.targets COUNT BYTES     # prints the port, which is the same on every address
+    python -m bench.targets COUNT BYTES [SERIES]     # prints the port, which is the same on every address
 
 A page is put together from bytes that were made before, because the servers must cost little beside who reads them.
 """
@@ -15,11 +15,9 @@ from bench.pages import Pages, bulk
 from bench.processes import free_port
 
 SERIES = 100
-"""Counters on each page that are wanted."""
+"""Counters on each page that are wanted, if it is not said otherwise."""
 
 METRIC = "http_requests_total"
-RATE = sum(i % 10 + 1 for i in range(SERIES))
-"""What the counters of one page grow by in a second, together."""
 
 _VARIANTS = 8  # of what nobody wants: the same lines with other values
 
@@ -29,14 +27,19 @@ def address(number: int) -> str:
     return f"127.1.{number // 250}.{number % 250 + 1}"
 
 
-def _template() -> bytes:
+def growth(series: int = SERIES) -> int:
+    """Return what the counters of one page grow by in a second, together."""
+    return sum(i % 10 + 1 for i in range(series))
+
+
+def _template(series: int) -> bytes:
     lines = [f"# HELP {METRIC} Requests.\n# TYPE {METRIC} counter\n"]
-    lines += [f'{METRIC}{{code="{200 + i % 3}",method="GET",path="/items/{i}"}} %d\n' for i in range(SERIES)]
+    lines += [f'{METRIC}{{code="{200 + i % 3}",method="GET",path="/items/{i}"}} %d\n' for i in range(series)]
     return "".join(lines).encode()
 
 
-async def _serve(count: int, size: int) -> None:
-    template = _template()
+async def _serve(count: int, size: int, series: int = SERIES) -> None:
+    template = _template(series)
     rests = [bulk(size - len(template), seed) for seed in range(_VARIANTS)]
     numbers = {address(n): n for n in range(count)}
     began = time.monotonic()
@@ -46,7 +49,7 @@ async def _serve(count: int, size: int) -> None:
         nonlocal turn
         turn += 1
         seconds, number = time.monotonic() - began, numbers[at]
-        values = tuple(100_000 + number * 37 + i * 1009 + int(seconds * (i % 10 + 1)) for i in range(SERIES))
+        values = tuple(100_000 + number * 37 + i * 1009 + int(seconds * (i % 10 + 1)) for i in range(series))
         return template % values + rests[turn % _VARIANTS]
 
     port = free_port()
@@ -56,4 +59,4 @@ async def _serve(count: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_serve(*map(int, sys.argv[1:])))
