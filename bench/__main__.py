@@ -19,11 +19,13 @@ SCRIPTS = (
     "redis_poll",
     "api_get",
     "main_job",
+    "hollow",
     "loop_lag",
     "scrape_peer",
+    "start",
     "simulate",
 )
-FULL: tuple[str, ...] = ()
+FULL = ("prometheus_query",)
 """Those that only `--full` runs."""
 
 

@@ -113,7 +113,7 @@ def closed_loop(connections: Sequence[Reader], raw: bytes, seconds: float) -> Lo
     """Ask on every connection at once, and again when all have answered."""
     latencies: list[float] = []
     failed = 0
-    with on(client_cores()), _undisturbed():
+    with on(client_cores()), undisturbed():
         started = time.perf_counter()
         end = started + seconds
         while (now := time.perf_counter()) < end or not latencies:
@@ -182,7 +182,7 @@ class OpenLoop:
                 found[number].append(time.perf_counter() - due)
                 failures[number] += status != 200
 
-        with on(client_cores()), _undisturbed():
+        with on(client_cores()), undisturbed():
             threads = [threading.Thread(target=lane, args=(number,)) for number in range(len(connections))]
             for thread in threads:
                 thread.start()
@@ -196,7 +196,7 @@ class OpenLoop:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Keep the garbage collector and long turns of other threads out of what is measured."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)

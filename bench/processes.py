@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapter.api import selfsigned
 from bench.machine import program
 from bench.script import BenchError
 
@@ -200,20 +201,33 @@ def plain_get(port: int, path: str) -> bytes:
 
 
 @contextlib.contextmanager
-def adapter(name: str, config: str, folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[Adapter]:
-    """Run Spillway with a configuration, on the server's processor, and wait until it is ready."""
+def adapter(
+    name: str, config: str, folder: Path, environ: Mapping[str, str] | None = None, kubeconfig: Path | None = None
+) -> Iterator[Adapter]:
+    """Run Spillway with a configuration, on the server's processor, and wait until it is ready.
+
+    Args:
+        name: Its folder's.
+        config: Metrics, as YAML.
+        folder: Where its folder is made.
+        environ: More of its environment.
+        kubeconfig: The Kubernetes API that knows who may read. None: standalone, and everybody may.
+    """
     home = folder / name
     home.mkdir()
     (home / "metrics.yaml").write_text(config)
-    argv: list[str | Path] = [sys.executable, "-m", "adapter", "serve", "--standalone"]
+    certificate, key = selfsigned.ensure(home / "certs")
+    argv: list[str | Path] = [sys.executable, "-m", "adapter", "serve"]
+    argv += ["--standalone"] if kubeconfig is None else ["--kubeconfig", kubeconfig, "--namespace", "spillway"]
     argv += ["--config", home / "metrics.yaml", "--shutdown-delay", "0s", "--log-format", "json"]
-    argv += ["--secure-port", "0", "--metrics-port", "0", "--explain-port", "0", "--cert-dir", home / "certs"]
+    argv += ["--bind-address", LOOPBACK, "--metrics-bind-address", LOOPBACK]
+    argv += ["--secure-port", "0", "--metrics-port", "0", "--explain-port", "0"]
+    argv += ["--tls-cert-file", certificate, "--tls-private-key-file", key]
     with child(name, argv, home, server_cores(), environ) as started:
         started.wait_until(lambda: _ports(started.log) is not None, "listening")
         ports = _ports(started.log) or {}
-        running = Adapter(
-            started, ports["secure_port"], ports["metrics_port"], ports["explain_port"], home / "certs" / "tls.crt"
-        )
+        numbers = (ports["secure_port"], ports["metrics_port"], ports["explain_port"])
+        running = Adapter(started, *numbers, certificate)
         started.wait_until(lambda: running.get("/readyz")[0] == 200, "ready")
         yield running
 

@@ -147,7 +147,9 @@ def _filled(folder: Path, size: Size) -> Iterator[float]:
         with adapter("filled", c.documents([config]), folder) as running:
             time.sleep(window_s + size.interval_s)
             count = size.targets * size.series
-            running.child.wait_until(lambda: running.metrics()["spillway_store_series"] == count, f"reading {count} series")
+            running.child.wait_until(
+                lambda: running.metrics()["spillway_store_series"] == count, f"reading {count} series"
+            )
             require(running.get(f"{VALUES}requests")[0] == 200, "the metric is known")
             yield resident_mib(running.child.pid)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,15 +18,19 @@ from bench import (
     api_get,
     evaluate,
     exposition,
+    hollow,
     kernels,
     loop_lag,
     main_job,
     measure,
+    prometheus,
+    prometheus_query,
     publish,
     redis_poll,
     report,
     scrape_peer,
     simulate,
+    start,
 )
 from bench.__main__ import FULL, SCRIPTS
 from bench.load import HEADERS, request
@@ -40,7 +45,10 @@ RUNS: dict[str, Callable[[Options], report.Result]] = {
     "redis_poll": redis_poll.run,
     "api_get": api_get.run,
     "main_job": main_job.run,
+    "hollow": hollow.run,
     "loop_lag": loop_lag.run,
+    "prometheus_query": prometheus_query.run,
+    "start": start.run,
     "scrape_peer": scrape_peer.run,
     "simulate": simulate.run,
 }
@@ -213,6 +221,36 @@ def test_requests_are_as_kube_apiserver_forwards_them() -> None:
     assert {line.partition(": ")[0] for line in lines[2:]} == {*HEADERS, "X-Forwarded-Uri"}
 
 
+def test_hollow_hpas_send_what_a_kube_apiserver_forwarded() -> None:
+    """Every header of the captured request is there, in its order; only path, its copy and the audit's ID are others."""
+    capture = Path(__file__).parent / "testdata/wire/aggregator-and-hpa-requests.txt"
+    wanted = capture.read_text().split("--- ")[1].strip().splitlines()[2:]
+    found = hollow.captured()("/a?labelSelector=b").decode().removesuffix("\r\n\r\n").split("\r\n")
+    assert found[0] == "GET /a?labelSelector=b HTTP/1.1"
+    assert [line.partition(":")[0] for line in found[1:]] == [line.partition(":")[0] for line in wanted]
+    others = {line.partition(":")[0] for line in set(found[1:]) - set(wanted)}
+    assert others == {"Audit-Id", "X-Forwarded-Uri"}
+    assert "X-Forwarded-Uri: /a" in found
+
+
+def test_a_served_length_is_outdated_from_when_the_list_grew() -> None:
+    """What is true is not outdated, what was true is since the list is longer, and what never was is an error."""
+    truth = hollow.Truth(redis.Redis(), 1, began=[10.0, 20.0, 30.0], grew=[11.0, 21.0, 31.0])
+    assert truth.outdated_s(3, 40.0) == 0
+    assert truth.outdated_s(2, 40.0) == 9.0
+    assert truth.outdated_s(1, 40.0) == 19.0
+    with pytest.raises(BenchError, match="length of 4"):
+        truth.outdated_s(4, 40.0)
+
+
+def test_a_client_s_limit_lets_a_burst_go_and_then_so_many_a_second() -> None:
+    """The first 30 reads wait for nothing, and each after them a twentieth of a second longer."""
+    bucket = hollow.Bucket(20.0, 30)
+    waits = [bucket.take() for _ in range(50)]
+    assert waits[:30] == [0.0] * 30
+    assert waits[49] == pytest.approx(1.0, abs=0.2)
+
+
 def test_every_script_has_its_quick_run() -> None:
     """`python -m bench` runs exactly what is tested here."""
     assert {*SCRIPTS, *FULL} == set(RUNS)
@@ -221,6 +259,8 @@ def test_every_script_has_its_quick_run() -> None:
 @pytest.mark.parametrize("name", SCRIPTS + FULL)
 def test_a_quick_run_checks_its_results_and_says_everything(name: str) -> None:
     """Each script's equality checks hold, and its JSON has every field that the page is made from."""
+    if name == "prometheus_query" and prometheus.executable() is None:
+        pytest.skip(prometheus.MISSING)
     result = RUNS[name](QUICK)
     assert result.checked
     found = json.loads(json.dumps(report_of(name, result, QUICK, 1.0, "idle")))
