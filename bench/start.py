@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,19 +61,20 @@ _QUICK = Size(targets=3, series=20, columns=3, interval_s=1)
 def run(options: Options) -> Result:
     """Measure starts, and memory."""
     size = _QUICK if options.quick else _FULL if options.full else Size()
+    rest_s = 0.1 if options.quick else _REST_S
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _, _, idle = _start(folder / "first", {})  # fills the cache, if it was cold
-        warm = [_start(folder / f"warm-{n}", {}) for n in range(options.rounds)]
+        _, _, idle = _start(folder / "first", rest_s)  # fills the cache, if it was cold
+        warm = [_start(folder / f"warm-{n}", rest_s) for n in range(options.rounds)]
         rows = [
             row("start to ready, warm cache: wall", "s", [wall for wall, _, _ in warm]),
             row("  processor time", "s", [cpu for _, cpu, _ in warm]),
         ]
         if not options.quick:
-            cold = _start(folder / "cold", {"NUMBA_CACHE_DIR": str(folder / "cache")})
+            cold = _start(folder / "cold", 0.0, {"NUMBA_CACHE_DIR": str(folder / "cache")})
             rows += [row("start to ready, cold cache: wall", "s", [cold[0]]), row("  processor time", "s", [cold[1]])]
         rows.append(row("resident, standalone, at rest", "MiB", [resident for _, _, resident in warm]))
-        rows.append(row("resident, in a cluster, at rest", "MiB", [_in_cluster(folder / "cluster")]))
+        rows.append(row("resident, in a cluster, at rest", "MiB", [_in_cluster(folder / "cluster", rest_s)]))
         with contextlib.ExitStack() as stack:
             more = stack.enter_context(_filled(folder, size)) - idle
         count = size.targets * size.series
@@ -96,18 +97,18 @@ def _statics() -> str:
     return c.documents(c.static_metric(f"static-{n}", float(n)) for n in range(10))
 
 
-def _start(folder: Path, environ: dict[str, str]) -> tuple[float, float, float]:
+def _start(folder: Path, rest_s: float, environ: Mapping[str, str] | None = None) -> tuple[float, float, float]:
     """Start once. Returns: wall and processor time to readiness in seconds, and resident memory."""
     folder.mkdir()
     began = time.perf_counter()
     with adapter("adapter", _statics(), folder, environ) as running:
         wall_s, cpu_s = time.perf_counter() - began, cpu_seconds(running.child.pid)
         require(running.get(f"{VALUES}static-3")[0] == 200, "a static metric is known")
-        time.sleep(_REST_S if "NUMBA_CACHE_DIR" not in environ else 0)
+        time.sleep(rest_s)
         return wall_s, cpu_s, resident_mib(running.child.pid)
 
 
-def _in_cluster(folder: Path) -> float:
+def _in_cluster(folder: Path, rest_s: float) -> float:
     """Return the resident memory of a process that follows objects in a cluster."""
     folder.mkdir()
     (folder / "empty").mkdir()
@@ -119,7 +120,7 @@ def _in_cluster(folder: Path) -> float:
         with on(server_cores()):
             started.start()
         try:
-            time.sleep(_REST_S)
+            time.sleep(rest_s)
             require(started.process is not None and not started.ended(), "it runs")
             return resident_mib(started.process.pid) if started.process is not None else 0.0
         finally:

@@ -222,7 +222,7 @@ def test_requests_are_as_kube_apiserver_forwards_them() -> None:
 
 
 def test_hollow_hpas_send_what_a_kube_apiserver_forwarded() -> None:
-    """Every header of the captured request is there, in its order; only path, its copy and the audit's ID are others."""
+    """Every header of the captured request is there, in its order; only the path and the audit's ID are others."""
     capture = Path(__file__).parent / "testdata/wire/aggregator-and-hpa-requests.txt"
     wanted = capture.read_text().split("--- ")[1].strip().splitlines()[2:]
     found = hollow.captured()("/a?labelSelector=b").decode().removesuffix("\r\n\r\n").split("\r\n")
