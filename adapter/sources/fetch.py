@@ -19,6 +19,7 @@ from yarl import URL
 from adapter.schema.policy import ALLOW_ALL, AddressPolicy
 from adapter.sources import SourceFailureError
 from adapter.sources.addresses import refusal
+from adapter.sources.names import Resolver
 from adapter.sources.retry_after import retry_after_ms
 from adapter.sources.scrape_access import Ready
 
@@ -93,7 +94,9 @@ def new_session(
             raise AddressRefusedError(reason)
         return socket.socket(family, kind, protocol)
 
-    connector = aiohttp.TCPConnector(limit=1, keepalive_timeout=2 * interval_ms / 1000, socket_factory=open_socket)
+    connector = aiohttp.TCPConnector(
+        limit=1, keepalive_timeout=2 * interval_ms / 1000, socket_factory=open_socket, resolver=Resolver()
+    )
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -12,6 +12,7 @@ import hiredis
 
 from adapter.sources import SourceFailureError
 from adapter.sources.addresses import AddressPolicy, refusal
+from adapter.sources.names import look_up
 from adapter.sources.redis_access import Access
 from adapter.sources.redis_address import Address, Socket
 from adapter.sources.redis_replies import error_code, whole_failure
@@ -65,10 +66,7 @@ async def _dial(
     What the policy has allowed is what is connected to: names are resolved once, here.
     """
     loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except UnicodeError:
-        raise socket.gaierror(socket.EAI_NONAME, "no name that could be looked up") from None
+    found = await look_up(address.host, address.port)
     hosts = dict.fromkeys((str(sockaddr[0]), family) for family, _, _, _, sockaddr in found)
     refused = {host: reason for host, _ in hosts if (reason := refusal(policy, host)) is not None}
     allowed = [(host, family) for host, family in hosts if host not in refused]
