@@ -40,6 +40,7 @@ class Adapter:
         self.directory = directory
         self.log_file = directory / "adapter.log"
         self._command = [
+            *self.wrapper(),
             *(sys.executable, "-m", "adapter", "serve", *self.mode(), "--config", str(config)),
             *("--secure-port", "0", "--metrics-port", "0", "--explain-port", "0"),
             *("--cert-dir", str(directory / "certs"), *flags),
@@ -50,6 +51,10 @@ class Adapter:
     def mode(self) -> tuple[str, ...]:
         """Return the flags that say how it lives."""
         return ("--standalone",)
+
+    def wrapper(self) -> tuple[str, ...]:
+        """Return the command that it is started by, which becomes it (exec)."""
+        return ()
 
     def start(self, *, ready: bool = True) -> Self:
         """Start, and wait until it listens, and is ready."""

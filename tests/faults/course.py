@@ -59,9 +59,10 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
     """
     names = [broken.name for broken, _ in pairs]
     for broken, _ in pairs:
-        until_sync(lambda broken=broken: _is_current(stage, broken, 0), 30)  # type: ignore[misc]
-    stage.watcher.asked_again([*names, *stage.neighbours.names])
-    began_ms, before = now_ms(), {name: stage.reads(name) for name in stage.neighbours.names}
+        until_sync(lambda broken=broken: _is_back(stage, broken, 0), 30)  # type: ignore[misc]
+    near = [each.name for each in stage.neighbours]
+    stage.watcher.asked_again([*names, *near])
+    began_ms, before = now_ms(), {name: stage.reads(name) for name in near}
     for broken, _ in pairs:
         broken.break_it()
     broken_ms = now_ms()
@@ -69,14 +70,16 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
         _wait_for(stage, broken, cell, broken_ms)
     counts = {name: len(stage.watcher.seen[name]) for name in names}
     until_sync(lambda: all(len(stage.watcher.seen[name]) >= count + _DWELL for name, count in counts.items()), 60)
+    lasts_ms = max(cell.lasts_ms for _, cell in pairs)
+    until_sync(lambda: now_ms() > broken_ms + lasts_ms, 60)
     mending_ms = now_ms()
     for broken, _ in pairs:
         broken.mend()
     mended_ms = now_ms()
     for broken, _ in pairs:
         # As long as it may take, and as this machine may need: what it took is measured, and judged, below.
-        until_sync(lambda broken=broken: _is_current(stage, broken, mended_ms), 60)  # type: ignore[misc]
-    ended_ms, after = now_ms(), {name: stage.reads(name) for name in stage.neighbours.names}
+        until_sync(lambda broken=broken: _is_back(stage, broken, mended_ms), 60)  # type: ignore[misc]
+    ended_ms, after = now_ms(), {name: stage.reads(name) for name in near}
     oldest, count, wrong = _neighbours(stage, began_ms, ended_ms)
     total, missed = _missed(before, after, ended_ms - began_ms)
     found = {}
@@ -93,11 +96,10 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
     return found
 
 
-def _is_current(stage: Stage, broken: Broken, since_ms: float) -> bool:
-    """Tell whether the newest answer is a value that was true at some time since a moment."""
+def _is_back(stage: Stage, broken: Broken, since_ms: float) -> bool:
+    """Tell whether the newest answer is a value that was read since a moment."""
     seen = stage.watcher.last(broken.name)
-    span = broken.was(seen) if seen is not None and seen.status == 200 else None
-    return span is not None and span.until_ms > since_ms
+    return seen is not None and seen.status == 200 and broken.is_back(seen, since_ms)
 
 
 def _wait_for(stage: Stage, broken: Broken, cell: Cell, broken_ms: float) -> None:
@@ -126,8 +128,11 @@ def _own(broken: Broken, cell: Cell, seen: Sequence[Seen], times: Times) -> tupl
     wrong += [f"neither a value nor a 503: {each}" for each in seen if each.status not in (200, 503)]
     figures: dict[str, Any] = {"oldest": max((each.age_ms for each in values), default=0.0) / INTERVAL_MS}
     refused = [each for each in seen if each.status == 503]
-    if cell.served is Served.CURRENT:
+    if cell.served in (Served.CURRENT, Served.FOLLOWING):
         wrong += [f"503 instead of a value: {each}" for each in refused]
+        during = [each for each in values if times.broken_ms < each.seen.asked_ms < times.mending_ms]
+        if cell.served is Served.CURRENT and any(broken.is_back(each.seen, times.mended_ms) for each in during):
+            wrong.append("the fault has broken nothing")
     else:
         causes, bad = _causes(cell, [each for each in refused if each.asked_ms < times.mending_ms])
         wrong += bad
@@ -137,8 +142,8 @@ def _own(broken: Broken, cell: Cell, seen: Sequence[Seen], times: Times) -> tupl
         after = figures["unknown_after"] = _unknown_after(broken, seen)
         if after is not None and after < MAX_AGE_S:
             wrong.append(f"503 after {after:.1f} intervals, with a value that was still current")
-    back = [s for s in seen if s.status == 200 and (span := broken.was(s)) and span.until_ms > times.mended_ms]
-    back_ms = back[0].asked_ms - times.mended_ms if back else float("inf")
+    back = [each for each in seen if each.status == 200 and broken.is_back(each, times.mended_ms)]
+    back_ms = max(0.0, back[0].asked_ms - times.mended_ms) if back else float("inf")
     figures["back_after"] = back_ms / INTERVAL_MS
     starved_ms = seen[-1].starved_ms - seen[0].starved_ms
     if back_ms > (_LONGEST_PAUSE + 2) * INTERVAL_MS + starved_ms:
@@ -182,9 +187,9 @@ def _unknown_after(broken: Broken, seen: Sequence[Seen]) -> float | None:
 
 def _neighbours(stage: Stage, began_ms: float, ended_ms: float) -> tuple[float, int, list[str]]:
     oldest, count, wrong = 0.0, 0, list[str]()
-    for name in stage.neighbours.names:
-        seen = [each for each in stage.watcher.seen[name] if began_ms <= each.asked_ms <= ended_ms]
-        age_ms, lost = neighbour(name, seen, lambda each, name=name: stage.neighbours.was(name, each))  # type: ignore[misc]
+    for near in stage.neighbours:
+        seen = [each for each in stage.watcher.seen[near.name] if began_ms <= each.asked_ms <= ended_ms]
+        age_ms, lost = neighbour(near.name, seen, near.was)
         oldest, count, wrong = max(oldest, age_ms), count + len(seen), wrong + lost
     return oldest, count, wrong
 

@@ -32,7 +32,8 @@ class Served(StrEnum):
 
     UNKNOWN = "the value until it is `maxAge` old, then 503"
     SOMETIMES = "the value while younger than `maxAge`, else 503"
-    CURRENT = "the value, read on as ever"
+    CURRENT = "the value, read on as ever; changes are followed afterwards"
+    FOLLOWING = "the value, read on as ever; changes are followed in between"
     NOT_STARTED = "it does not start, and says why"
 
 
@@ -45,12 +46,14 @@ class Cell:
         served: What readers get.
         reason: Of the 503, if there is one.
         detail: What its message says of the cause; for what does not start, what the last line says.
+        lasts_ms: How long the fault lasts at least; 0: until all that comes of it has been seen.
     """
 
     how: str
     served: Served
     reason: str = ""
     detail: str = ""
+    lasts_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +117,40 @@ SCRAPE = source_row(
     {Fault.GARBAGE: "a page of random bytes", Fault.TOO_MUCH: "a page that never ends"},
 )
 
+KUBERNETES: Row = {
+    fault: Cell(how.replace("ours", "our token"), Served.FOLLOWING if fault is Fault.FLAPS else Served.CURRENT)
+    for fault, how in _SOURCE.items()
+}
+
+_UNRESOLVED = ("SourceError", "DNS: Temporary failure in name resolution")
+DNS: Row = {
+    Fault.ABSENT: Cell("nobody listens at the name server's address", Served.UNKNOWN, *_UNRESOLVED),
+    Fault.REFUSES: Cell("REFUSED to every question", Served.UNKNOWN, *_UNRESOLVED),
+    Fault.HANGS: Cell(
+        "no answer, to this name and to forty others that are read beside it, for longer than tokens are kept",
+        Served.UNKNOWN,
+        "SourceError",
+        "timeout",
+        lasts_ms=15_000,
+    ),
+    Fault.DRIPS: Void("an answer is one datagram: it comes or it does not"),
+    Fault.CUTS: Cell("answers are truncated, and cut over TCP", Served.UNKNOWN, *_UNRESOLVED),
+    Fault.GARBAGE: Cell(
+        "random bytes for an answer, which resolvers take for nobody's", Served.UNKNOWN, "SourceError", "timeout"
+    ),
+    Fault.TOO_MUCH: Cell("two hundred addresses, of nobody", Served.UNKNOWN, "SourceError", "connection refused"),
+    Fault.CREDENTIALS: Void("a name server wants none"),
+    Fault.EXPIRED: Void("a name server shows none"),
+    Fault.FLAPS: Cell(
+        "answers and REFUSED in turn, a second each, while connections are cut", Served.SOMETIMES, *_UNRESOLVED
+    ),
+}
+
 MATRIX: Mapping[str, Row] = {
     "Redis": REDIS,
     "scrape target": SCRAPE,
+    "Kubernetes API": KUBERNETES,
+    "DNS": DNS,
 }
 """Thing → fault → cell. Each thing has each fault, if only to say why it has no meaning there."""
 

@@ -116,6 +116,15 @@ class FaultProxy:
         """Treat clients like this from now on. What a fault has left half done is cut when it ends."""
         self._proxies.run(self._become(mode))
 
+    def cut(self) -> None:
+        """Cut all connections; new ones are welcome."""
+
+        async def cut() -> None:
+            for task in self._connections:
+                task.cancel()
+
+        self._proxies.run(cut())
+
     def present(self, tls: ssl.SSLContext) -> None:
         """Show another certificate from now on; connections are cut."""
 

@@ -19,7 +19,7 @@ from tests.faults.truth import Span
 from tests.faults.watcher import Seen
 
 HOST, NAME = "127.0.0.1", "localhost"
-_NOISE = random.Random(6).randbytes(4096)
+NOISE = random.Random(6).randbytes(4096)
 
 MODES = {
     Fault.ABSENT: Mode.ABSENT,
@@ -43,9 +43,9 @@ class Source:
 
 _PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"
 SOURCES: Mapping[str, Source] = {
-    "Redis": Source(RedisOrigin, Words(_NOISE, b"$1000000000\r\n", b"x" * 1024)),
+    "Redis": Source(RedisOrigin, Words(NOISE, b"$1000000000\r\n", b"x" * 1024)),
     "scrape target": Source(
-        PageOrigin, Words(_PAGE + b"Content-Length: 4096\r\n\r\n" + _NOISE, _PAGE + b"\r\n", b'jobs{n="1"} 1\n')
+        PageOrigin, Words(_PAGE + b"Content-Length: 4096\r\n\r\n" + NOISE, _PAGE + b"\r\n", b'jobs{n="1"} 1\n')
     ),
 }
 
@@ -83,6 +83,11 @@ class BrokenSource:
     def was(self, seen: Seen) -> Span | None:
         """Return when what was seen was true."""
         return self.origin.truth.span(seen.value)
+
+    def is_back(self, seen: Seen, mended_ms: float) -> bool:
+        """Tell whether a value was read since the fault has ended."""
+        span = self.was(seen)
+        return span is not None and span.until_ms > mended_ms
 
     def break_it(self) -> None:
         """Begin to be broken."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,7 +20,6 @@ from tests.faults.truth import Span
 from tests.faults.watcher import Seen, Watcher
 
 MAX_AGE_S = 2
-_FIXED = 7.5
 _READS = re.compile(r"spillway_metric_reads_total\{(.*)\}")
 
 Start = Callable[[Path, Path], Adapter]
@@ -31,13 +31,25 @@ class Broken(Protocol):
 
     name: str
 
-    def metrics(self, max_age_s: int) -> list[dict[str, Any]]: ...
+    def metrics(self, max_age_s: int) -> list[dict[str, Any]]:
+        """Return what the adapter's file says."""
+        ...
 
-    def was(self, seen: Seen) -> Span | None: ...
+    def was(self, seen: Seen) -> Span | None:
+        """Return when what was seen was true; None: never."""
+        ...
 
-    def break_it(self) -> None: ...
+    def is_back(self, seen: Seen, mended_ms: float) -> bool:
+        """Tell whether a value was read since the fault has ended."""
+        ...
 
-    def mend(self) -> None: ...
+    def break_it(self) -> None:
+        """Begin to be broken."""
+        ...
+
+    def mend(self) -> None:
+        """End it."""
+        ...
 
     def __enter__(self) -> Self: ...
 
@@ -46,40 +58,34 @@ class Broken(Protocol):
     ) -> None: ...
 
 
-class Neighbours:
-    """What is healthy throughout: a Redis, a page by name, and a fixed value."""
+@dataclass(frozen=True)
+class Neighbour:
+    """A metric that is healthy throughout, and its oracle."""
 
-    def __init__(self, directory: Path) -> None:
-        self._redis, self._page = RedisOrigin(directory / "redis", 300), PageOrigin(directory / "page", 600)
-        self.names = ("near-redis", "near-page", "near-static")
+    metric: dict[str, Any]
+    was: Callable[[Seen], Span | None]
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """Return what the adapter is told."""
-        static = {"static": {"series": [{"labels": {"queue": "a"}, "value": _FIXED}]}}
-        sources = (
-            self._redis.source("127.0.0.1", self._redis.port, None),
-            self._page.source("localhost", self._page.port, None),
-            static,
-        )
-        return [metric(name, source, MAX_AGE_S) for name, source in zip(self.names, sources, strict=True)]
+    @property
+    def name(self) -> str:
+        """The metric's."""
+        return str(self.metric["metadata"]["name"])
 
-    def was(self, name: str, seen: Seen) -> Span | None:
-        """Return when what was seen of a neighbour was true. Only its timestamp tells how old a fixed value is."""
-        origins: Mapping[str, Origin] = {self.names[0]: self._redis, self.names[1]: self._page}
-        if name in origins:
-            return origins[name].truth.span(seen.value)
-        return Span(seen.stamp_ms, seen.stamp_ms + INTERVAL_MS) if seen.value == _FIXED else None
 
-    def __enter__(self) -> Self:
-        self._stack = ExitStack()
-        self._stack.enter_context(self._redis)
-        self._stack.enter_context(self._page)
-        return self
+def fixed(name: str, value: float) -> Neighbour:
+    """Return a metric of a fixed value. Only its timestamp tells how old it is."""
+    source = {"static": {"series": [{"labels": {"queue": "a"}, "value": value}]}}
+    return Neighbour(metric(name, source, MAX_AGE_S), lambda seen: stamped(seen) if seen.value == value else None)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+
+def stamped(seen: Seen) -> Span:
+    """Return when a value was true that says so only by its timestamp, of whole seconds."""
+    return Span(seen.stamp_ms, seen.stamp_ms + INTERVAL_MS)
+
+
+def of_origin(name: str, origin: Origin, source: dict[str, Any] | None = None) -> Neighbour:
+    """Return a metric of a healthy server."""
+    found = source or origin.source("localhost", origin.port, None)
+    return Neighbour(metric(name, found, MAX_AGE_S), lambda seen: origin.truth.span(seen.value))
 
 
 class Stage:
@@ -89,27 +95,44 @@ class Stage:
         directory: For all files.
         make: Returns what is going to be broken; it is entered.
         start: How the adapter is started.
+        more: Further neighbours, beside a Redis, a page and a fixed value.
+
+    Attributes:
+        config: The directory of the adapter's files: one for all neighbours, and one for each broken metric.
     """
 
-    def __init__(self, directory: Path, make: Callable[[Proxies], Sequence[Broken]], start: Start = Adapter) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        make: Callable[[Proxies], Sequence[Broken]],
+        start: Start = Adapter,
+        more: Sequence[Neighbour] = (),
+    ) -> None:
+        self.config = directory / "metrics"
         self._directory = directory
         self._make = make
         self._start = start
+        self._more = more
         self._stack = ExitStack()
         self.broken: Sequence[Broken] = ()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             proxies = stack.enter_context(Proxies())
-            self.neighbours = stack.enter_context(Neighbours(self._directory / "near"))
+            redis = stack.enter_context(RedisOrigin(self._directory / "near-redis", 300))
+            page = stack.enter_context(PageOrigin(self._directory / "near-page", 600))
+            near = (of_origin("near-redis", redis), of_origin("near-page", page), fixed("near-static", 7.5))
+            self.neighbours = (*near, *self._more)
             self.broken = self._make(proxies)
             for each in self.broken:
                 stack.enter_context(each)
-            metrics = [*self.neighbours.metrics(), *(m for each in self.broken for m in each.metrics(MAX_AGE_S))]
-            config = self._directory / "metrics.yaml"
-            config.write_text(yaml.safe_dump_all(metrics))
-            self.adapter = stack.enter_context(self._start(self._directory, config))
-            names = [*self.neighbours.names, *(each.name for each in self.broken)]
+            self.config.mkdir()
+            (self.config / "near.yaml").write_text(yaml.safe_dump_all(each.metric for each in self.neighbours))
+            for each in self.broken:
+                if metrics := each.metrics(MAX_AGE_S):
+                    (self.config / f"{each.name}.yaml").write_text(yaml.safe_dump_all(metrics))
+            self.adapter = stack.enter_context(self._start(self._directory, self.config))
+            names = [*(each.name for each in self.neighbours), *(each.name for each in self.broken)]
             self.watcher = stack.enter_context(Watcher(self.adapter, names))
             self._stack = stack.pop_all()
         return self

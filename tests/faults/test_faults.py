@@ -9,7 +9,10 @@ import pytest
 
 from tests.faults.conftest import Record
 from tests.faults.course import course
+from tests.faults.kubernetes import Api, BrokenApi
 from tests.faults.matrix import MATRIX, Cell, Fault, Void, cells
+from tests.faults.names import BrokenNames, NameServer, OwnNames, needs_own_names
+from tests.faults.proxy import Proxies
 from tests.faults.sources import SOURCES, BrokenSource
 from tests.faults.stage import Stage
 from tests.faults.table import DOCUMENT, document, key, load
@@ -59,6 +62,58 @@ def test_a_source(kind: str, fault: Fault, sources: dict[tuple[str, Fault], tupl
     measured = course(stage, [(broken, cell_of(kind, fault))])[broken.name]
     assert not measured.wrong
     record(kind, fault, measured)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Return an adapter in a cluster, with an object for each fault."""
+    directory = tmp_path_factory.mktemp("cluster")
+    with Api(directory / "api") as api:
+
+        def make(proxies: Proxies) -> list[BrokenApi]:
+            proxy = api.proxy(proxies)
+            return [BrokenApi(api, proxy, fault) for fault in Fault]
+
+        with Stage(directory, make, api.start, api.neighbours()) as stage:
+            yield stage
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", Fault)
+def test_the_kubernetes_api(fault: Fault, cluster: Stage, record: Record) -> None:
+    """The API broken in one way: what was known is served and read on, and what has changed is known afterwards."""
+    broken = cluster.broken[[*Fault].index(fault)]
+    measured = course(cluster, [(broken, cell_of("Kubernetes API", fault))])[broken.name]
+    assert not measured.wrong
+    record("Kubernetes API", fault, measured)
+
+
+NAMES = [fault for fault, cell in MATRIX["DNS"].items() if isinstance(cell, Cell)]
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Return an adapter with a name server of its own, and a name for each fault."""
+    needs_own_names()
+    directory = tmp_path_factory.mktemp("names")
+
+    with (
+        NameServer() as server,
+        Stage(
+            directory, lambda proxies: [BrokenNames(fault, directory, server, proxies) for fault in NAMES], OwnNames
+        ) as stage,
+    ):
+        yield stage
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", NAMES)
+def test_dns(fault: Fault, names: Stage, record: Record) -> None:
+    """The name server broken in one way: who needs it is unknown, and who does not loses nothing."""
+    broken = names.broken[NAMES.index(fault)]
+    measured = course(names, [(broken, cell_of("DNS", fault))])[broken.name]
+    assert not measured.wrong
+    record("DNS", fault, measured)
 
 
 def test_the_matrix_is_whole() -> None:

@@ -19,7 +19,7 @@ def was(each: Seen) -> Span | None:
 
 
 def test_a_wrong_value_a_wrong_time_and_an_error_are_found() -> None:
-    """A value that never was, a time that was not its own, and an error are each found; a good answer is none of them."""
+    """A value that never was, a time that was not its own, and an error are each found; a good answer is not."""
     assert neighbour("n", [seen(5, 900)], was) == (850, [])
     assert "never true" in neighbour("n", [seen(6, 900)], was)[1][0]
     assert "not at" in neighbour("n", [seen(5, 900, stamp_ms=T + 60)], was)[1][0]
