@@ -60,6 +60,8 @@ def _serve(options: ServeOptions) -> int:
 
     # Thousands of targets make and drop objects all the time: every 700 of them is too often to look for rings.
     gc.set_threshold(10_000)
+    # A thread that runs Python code, as one that writes /metrics, holds the event loop for so long at a time.
+    sys.setswitchinterval(0.001)
     handler = logs.configure(options.log_level, options.log_format, options.log_rate)
     said: list[str] = []
     try:

@@ -113,6 +113,7 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
 
 
 async def _json(document: dict[str, Any], indent: int | None = 2) -> web.Response:
-    # In a thread: a metric may have thousands of items.
-    text = await asyncio.to_thread(json.dumps, document, indent=indent)
+    # In a thread: a metric may have thousands of items. In pieces: at once, it would hold all other threads meanwhile.
+    pieces = json.JSONEncoder(indent=indent).iterencode(document)
+    text = await asyncio.to_thread("".join, pieces)
     return web.Response(text=f"{text}\n", content_type="application/json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from dataclasses import replace
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from adapter.api import encode
 from adapter.api.cache import AnswerCache
-from adapter.api.encode import Form
-from adapter.api.request import Attributes, Request
+from adapter.api.encode import CONTENT_TYPES, Form
+from adapter.api.request import Attributes, Request, Response, Undecided
 from adapter.errors import ApiError, ForbiddenError, UnauthorizedError
 from scaler.model import Reason, Then, Unknown, UnknownItem, WhenUnknown, labels_of
 from scaler.selector import Selector
-from tests.api_fixtures import BASE, NOW_MS, VALUES, Served, ref, result, value
+from tests.api_fixtures import BASE, NOW_MS, VALUES, Served, ref, request, result, value
 
 A, B = labels_of({"queue": "a"}), labels_of({"queue": "b"})
 INVALID = 'ListOptions.meta.k8s.io "" is invalid: '
@@ -390,3 +392,24 @@ def test_every_answer_is_observed() -> None:
         ("unknown-path", 400),
         ("unknown-resource", 404),
     ]
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_a_large_answer_is_written_elsewhere(form: Form) -> None:
+    """What takes long to write is written in a thread, counted once, and kept as any other answer."""
+    items = [value(1000 + n, labels_of({"queue": str(n)})) for n in range(2500)]
+    served = Served(result("m", *items))
+    asked = request(f"{VALUES}/m{'?pretty=1' if form is Form.PRETTY else ''}", headers={"Accept": CONTENT_TYPES[form]})
+    found = served.api.respond(asked)
+    assert isinstance(found, Undecided)
+    assert served.responses == []
+    decided = asyncio.run(_decided(found))
+    assert isinstance(decided, Response)
+    assert (decided.status, decided.body) == (200, encode.values("m", items, form))
+    again = served.api.respond(asked)
+    assert isinstance(again, Response)
+    assert (again.body, served.responses) == (decided.body, [("values", 200)] * 2)
+
+
+async def _decided(found: Undecided) -> object:
+    return await found.decide()

@@ -49,9 +49,9 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """Nothing here says whether a request may go on. Ask the same again with the verdict that `decide` returns."""
+    """There is no answer at once. `decide` brings it, or a verdict, with which the same is to be asked again."""
 
-    decide: Callable[[], Awaitable[Verdict]]
+    decide: Callable[[], Awaitable[Verdict | Response]]
 
 
 def reply(

@@ -6,14 +6,16 @@ there is such a path, method and form, and then the handler. Who may not read le
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from adapter.api import encode
 from adapter.api.cache import AnswerCache
 from adapter.api.documents import Documents, no_such_path
-from adapter.api.encode import CONTENT_TYPES
+from adapter.api.encode import CONTENT_TYPES, Form
 from adapter.api.negotiate import Refusal, negotiate, refused
 from adapter.api.request import Attributes, BadEscapeError, Request, Response, Undecided, attributes, reply
 from adapter.api.resolve import HEALTH, Kind, Route, metric_not_found, resolve, resource_not_found
@@ -26,12 +28,14 @@ from adapter.errors import (
     UnavailableError,
 )
 from scaler.answer import UnknownAnswer, answer
-from scaler.model import MetricRef, MetricResult, Reason, Snapshot
+from scaler.model import ExternalMetricValue, MetricRef, MetricResult, Reason, Snapshot
 from scaler.selector import Selector
 
 _PEOPLE = ("curl", "Wget", "Mozilla/5.0")
 # All that somebody but an HPA's controller can wait for. Discovery and health are needed most when there is too much.
 _SHED = frozenset({Kind.VALUES, Kind.UNKNOWN_RESOURCE, Kind.UNKNOWN_PATH})
+# Items that are written at once: a millisecond's work or two. Forms for people take longer.
+_MANY = {Form.JSON: 2000, Form.PROTOBUF: 2000, Form.PRETTY: 100, Form.YAML: 50}
 _TEXT = "text/plain; charset=utf-8"
 _NOSNIFF: Mapping[str, str] = {"X-Content-Type-Options": "nosniff"}
 # Go's server refuses a bad escape before there is a request to speak of.
@@ -144,7 +148,7 @@ class Api:
             return ForbiddenError("impersonation is not supported here: ask kube-apiserver, which does it itself")
         return None
 
-    def _handle(self, route: Route, request: Request, pretty: bool) -> Response | ApiError:
+    def _handle(self, route: Route, request: Request, pretty: bool) -> Response | Undecided | ApiError:
         if route.kind in HEALTH:
             return self._probe(route, request)
         if route.kind is Kind.UNKNOWN_PATH:
@@ -157,7 +161,7 @@ class Api:
             return self._values(route, request, pretty)
         return self._documents.answer(route, request, pretty)
 
-    def _values(self, route: Route, asked: Request, pretty: bool) -> Response | ApiError:
+    def _values(self, route: Route, asked: Request, pretty: bool) -> Response | Undecided | ApiError:
         form = negotiate(asked.headers.get("accept"), pretty).form
         if isinstance(form, Refusal):
             return refused(form)
@@ -175,9 +179,29 @@ class Api:
             if isinstance(items, UnknownAnswer):
                 self._note(ref, route, asked, result, UnavailableError.code, now_ms)
                 return UnavailableError(items.message(route.ref.namespace))
+            if len(items) > _MANY[form]:
+                return Undecided(partial(self._write_elsewhere, route, asked, key, result, items))
             body = encode.values(result.metric_name, items, form)
             self.cache.put(key, result, min((item.valid_until_ms for item in items), default=None), body)
         self._note(ref, route, asked, result, 200, now_ms)
+        return reply(asked, 200, CONTENT_TYPES[form], body)
+
+    async def _write_elsewhere(
+        self,
+        route: Route,
+        asked: Request,
+        key: tuple[MetricRef, str, Form],
+        result: MetricResult,
+        items: tuple[ExternalMetricValue, ...],
+    ) -> Response:
+        """Write a large answer in a thread: meanwhile the event loop has other readers to answer."""
+        started = time.perf_counter()
+        ref, _, form = key
+        body = await asyncio.to_thread(encode.values, result.metric_name, items, form)
+        self.cache.put(key, result, min(item.valid_until_ms for item in items), body)
+        self._note(ref, route, asked, result, 200, self._now_ms())
+        if self._on_response is not None:
+            self._on_response(route.kind, 200, time.perf_counter() - started)
         return reply(asked, 200, CONTENT_TYPES[form], body)
 
     def _note(self, ref: MetricRef, route: Route, asked: Request, result: MetricResult, code: int, now_ms: int) -> None:

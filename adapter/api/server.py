@@ -187,10 +187,13 @@ class ApiServer:
         found: Response | Undecided = undecided
         while isinstance(found, Undecided):
             try:
-                request = request._replace(verdict=await found.decide())
+                decided = await found.decide()
             except Exception:  # the same barrier
                 logger.exception("a bug: a request could not be decided")
                 return BUG
+            if isinstance(decided, Response):
+                return decided
+            request = request._replace(verdict=decided)
             found = self.respond(request)
         return found
 
