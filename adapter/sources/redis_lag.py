@@ -33,6 +33,9 @@ MAX_BYTES = 1024 * 1024
 MAX_STEP = 100
 """Entries asked of a stream at a time: the server serves nobody else meanwhile."""
 
+MAX_CHECKS = 128
+"""Plausible lags checked in one read; the others are checked in later ones."""
+
 
 class Trust(Enum):
     """What is known of a group's lag."""

@@ -48,6 +48,7 @@ class Readings:
         values: One number a slot, NaN where there is none.
         problems: Slot → why there is none.
         doubts: Groups whose lag needs another question; their waiting slot is still open.
+        checks: How many of them only to be sure.
         asked: The node of a cluster that is asked; None: a server that is no part of one, as far as we are concerned.
         redirects: The keys that this node says are elsewhere. Their slots are still to be filled.
     """
@@ -57,6 +58,7 @@ class Readings:
     count_problems: dict[int, Unknown] = field(default_factory=dict)
     problems: dict[int, Unknown] = field(default_factory=dict)
     doubts: list[Doubt] = field(default_factory=list)
+    checks: int = 0
     asked: Server | None = None
     redirects: Redirects = field(default_factory=dict)
 

@@ -25,9 +25,6 @@ from scaler.model import Unknown
 MAX_PROBES = 32
 """Doubts asked about at once: each may bring two entries of any size."""
 
-MAX_CHECKS = 128
-"""Plausible lags checked in one read; the others are checked in later ones."""
-
 MAX_COUNTED_BYTES = 16 * MAX_BYTES
 """What all counts of one read may bring; the groups left then are unknown."""
 
@@ -45,15 +42,14 @@ async def settle(connection: Connection, readings: Readings, memory: Memory, *, 
         SourceFailureError: The server as a whole is not ready to answer.
         ClosedError, RespError: As Connection.exchange, but for entries that are too large: those groups are unknown.
     """
-    deriving = [doubt for doubt in readings.doubts if doubt.derive]
-    checking = [doubt for doubt in readings.doubts if not doubt.derive]
-    questions = _Questions(connection, readings, memory, deriving + checking[:MAX_CHECKS], asking=asking)
+    doubts = sorted(readings.doubts, key=lambda doubt: not doubt.derive)
+    questions = _Questions(connection, readings, memory, doubts, asking=asking)
     try:
         await questions.count(await questions.probe())
     except TooLargeError:
         # Only these questions bring entries, whose size is the users': the other readings stand.
         connection.abort()
-    for doubt in [*questions.unsettled.values(), *checking[MAX_CHECKS:]]:
+    for doubt in questions.unsettled.values():
         put(readings, doubt.slot, null_lag(doubt.group) if doubt.derive or doubt.lag is None else doubt.lag)
 
 
