@@ -14,7 +14,7 @@ of its newest sample, however old. A floor without a sample has the time at whic
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Then, Unknown, UnknownItem, WhenUnknown
@@ -76,16 +76,25 @@ def floor_alone(policy: WhenUnknown, labels: Labels, unknown: Unknown, now_ms: i
     return ExternalMetricValue(labels, since_ms, None, policy.floor_milli, FOREVER_MS)
 
 
-def next_change_ms(result: MetricResult, now_ms: int) -> int | None:
-    """Return when, after `now_ms`, what is served changes although nothing is collected; None: never."""
-    if result.unknown is None:
-        moments = [item.valid_until_ms for item in result.items if not isinstance(item, UnknownItem)]
-        known = len(moments) == len(result.items)
+def next_change_ms(
+    policy: WhenUnknown, items: Sequence[ExternalMetricValue | UnknownItem], of_set: Unknown | None, now_ms: int
+) -> int | None:
+    """Return when, after `now_ms`, what is served changes although nothing is collected; None: never.
+
+    Args:
+        policy: What stands in for unknown items.
+        items: The items; of an unknown set those that there were last.
+        of_set: Why the set of items is unknown, if it is.
+        now_ms: The present moment.
+    """
+    if of_set is None:
+        moments = [item.valid_until_ms for item in items if not isinstance(item, UnknownItem)]
+        unknown = [] if len(moments) == len(items) else [item for item in items if isinstance(item, UnknownItem)]
     else:
-        moments, known = _changes_ms(result.when_unknown, UnknownItem((), result.unknown)), False
-    if not known and result.when_unknown.then is not Then.ERROR:
-        for item in lost(result, now_ms):
-            moments += _changes_ms(result.when_unknown, item)
+        moments = []
+        unknown = [UnknownItem((), of_set), *(lost_item(item, of_set) for item in items)]
+    for item in unknown:
+        moments += _changes_ms(policy, item)
     return min((moment for moment in moments if moment > now_ms), default=None)
 
 
