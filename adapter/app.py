@@ -33,6 +33,7 @@ from adapter.kube.client import Kube, KubeConfigError
 from adapter.options import LOOPBACK, ServeOptions
 from adapter.pipeline import Pipeline
 from adapter.side import explain_app, metrics_app, serving
+from adapter.sources import names
 from adapter.telemetry import Telemetry
 from scaler.jit import cached, compile_all
 from scaler.model import MetricRef
@@ -68,7 +69,7 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
     Raises:
         StartError: Configuration, certificate or a port cannot be used.
     """
-    # Names, certificates and passwords are looked up in it: a few hanging resolvers must not fill it for everybody.
+    # Certificates and passwords are read in it: a few slow disks must not fill it for everybody.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="spillway"))
     watch = Watch(options.config)
     loaded = await watch.load()
@@ -76,6 +77,7 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
         raise StartError(*loaded.errors)
     telemetry = Telemetry()
     telemetry.log_lines_dropped = log_lines_dropped
+    telemetry.look_ups = names.under_way
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(_signals(watch))
         certificate = stack.enter_context(_certificate(options))

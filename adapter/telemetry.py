@@ -121,6 +121,8 @@ class Telemetry:
         """How many watches on pods and Services there are."""
         self.events_left_out: Callable[[], int] = int
         """How many Events were not sent because their object had enough of them."""
+        self.look_ups: Callable[[], int] = int
+        """How many names are being looked up."""
         self.caches: Callable[[], Mapping[str, int]] = dict
         """How many entries each cache has."""
         ProcessCollector(registry=registry)
@@ -395,6 +397,7 @@ def _bounded(telemetry: Telemetry, pipeline: Pipeline) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "spillway_events_left_out", "Events not sent: their object had enough.", value=telemetry.events_left_out()
     )
+    yield GaugeMetricFamily("spillway_source_look_ups", "Host names being looked up.", value=telemetry.look_ups())
     yield GaugeMetricFamily("spillway_watches", "Watches on pods and Services.", value=telemetry.watches())
     yield CounterMetricFamily(
         "spillway_log_lines_dropped", "Log lines left out (--log-rate).", value=telemetry.log_lines_dropped()

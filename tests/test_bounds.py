@@ -24,7 +24,7 @@ from adapter.options import _DEFAULTS, SERVE_FLAGS
 from adapter.pipeline import MAX_WAITING, Pipeline
 from adapter.schema.model import ExternalMetricSpec, RedisSource, ScrapeSource
 from adapter.schema.targets_model import ScrapeTargets
-from adapter.sources import redis_globs, redis_slots, resp, scrape_page
+from adapter.sources import names, redis_globs, redis_slots, resp, scrape_page
 from adapter.telemetry import Telemetry
 from scaler import rules, store
 
@@ -59,6 +59,7 @@ DEFAULTS: dict[str, str] = {
     "of these for a namespace, for what fails in it, at a host": (
         f"{_SHARE['namespace']}, {_SHARE['failing']}, {_SHARE['host']}"
     ),
+    "host names being looked up": f"{names.THREADS}, {names.SHARE} for a namespace",
     "targets that a metric names by URL": str(most(ScrapeTargets, "urls")),
     "targets of a metric with `selector` or `service`": str(discovery.DEFAULT_MAX_TARGETS),
     "a page, inflated": f"{default(ScrapeSource, 'max_bytes')} bytes",

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapter.sources.names import Resolver, look_up
+from adapter.sources.names import SHARE, Resolver, look_up, under_way
+from tests.waiting import until
 
 
 class Hanging:
@@ -76,5 +77,29 @@ def test_a_name_that_hangs_is_asked_for_once_and_keeps_nobody_else(hanging: Hang
         assert {frozenset(addresses(found)) for found in await asyncio.gather(*waiting)} == {frozenset({"127.0.0.1"})}
         await look_up("redis.hangs", 80)
         assert hanging.asked.count("redis.hangs") == 2
+
+    asyncio.run(ask())
+
+
+def test_a_tenant_whose_names_hang_takes_its_own_share_only(hanging: Hanging) -> None:
+    """More names than its share are not even begun; another tenant's, and addresses of its own, are found meanwhile."""
+
+    async def found(name: str, tenant: str, seconds: float = 20) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                return "127.0.0.1" in addresses(await look_up(name, 80, tenant=tenant))
+        except TimeoutError:
+            return False
+
+    async def ask() -> None:
+        for n in range(SHARE + 5):
+            assert not await found(f"{n}.hangs", "shop", 0.001)
+        assert under_way() == SHARE
+        assert not await found("localhost", "shop", 0.01)
+        assert await found("127.0.0.1", "shop")
+        assert await found("localhost", "web")
+        hanging.answer.set()
+        assert await found("localhost", "shop")
+        await until(lambda: not under_way())
 
     asyncio.run(ask())

@@ -95,7 +95,7 @@ def new_session(
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(
-        limit=1, keepalive_timeout=2 * interval_ms / 1000, socket_factory=open_socket, resolver=Resolver()
+        limit=1, keepalive_timeout=2 * interval_ms / 1000, socket_factory=open_socket, resolver=Resolver(policy)
     )
     return aiohttp.ClientSession(
         connector=connector,

@@ -66,7 +66,7 @@ async def _dial(
     What the policy has allowed is what is connected to: names are resolved once, here.
     """
     loop = asyncio.get_running_loop()
-    found = await look_up(address.host, address.port)
+    found = await look_up(address.host, address.port, tenant=policy)
     hosts = dict.fromkeys((str(sockaddr[0]), family) for family, _, _, _, sockaddr in found)
     refused = {host: reason for host, _ in hosts if (reason := refusal(policy, host)) is not None}
     allowed = [(host, family) for host, family in hosts if host not in refused]
