@@ -8,7 +8,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from importlib.metadata import version
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from adapter.breaker import Breaker, State
 from adapter.budget import SHARES, Budget
 from adapter.sources import EndpointSpec
-from scaler.model import ExternalMetricValue, MetricRef, Snapshot, Then, Unknown, UnknownItem
+from scaler.model import ExternalMetricValue, MetricRef, MetricResult, Snapshot, Then, Unknown, UnknownItem
 from scaler.policy import stand_ins
 from scaler.rules import MetricRule
 
@@ -33,6 +33,12 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # a third more series
 
 _FAST_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _READ_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+_METRICS_A_PART = 100
+_ITEMS_A_METRIC = 20  # items that take as long to look at as a metric takes to write
+
+T = TypeVar("T")
 
 
 class Pipeline(Protocol):
@@ -262,7 +268,8 @@ class Telemetry:
 class _WhenAsked(Collector):
     """Series made from the present state when asked, so that those of what was deleted are gone.
 
-    Asked in a thread of its own: it copies before it iterates, and a copy is one step of the interpreter.
+    Families of a series a metric come in parts, each a millisecond's work or less: whoever asks may do something else
+    between two of them.
     """
 
     def __init__(self, telemetry: Telemetry, pipeline: Pipeline, collector: Collecting) -> None:
@@ -276,8 +283,29 @@ class _WhenAsked(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the families."""
-        now_ms = time.time_ns() // 1_000_000
         snapshot, reads = self._pipeline.snapshot, dict(self._pipeline.reads)
+        for part in _parts(snapshot.results.items(), lambda found: 1 + len(found[1].items) // _ITEMS_A_METRIC):
+            yield from self._of_metrics(part)
+        for some in _parts(reads.items(), lambda _: 1):
+            total = CounterMetricFamily(
+                "spillway_metric_reads", "Reads of a metric by outcome.", labels=["namespace", "metric", "outcome"]
+            )
+            for (ref, outcome), count in some:
+                total.add_metric([ref.namespace, ref.name, outcome], count)
+            yield total
+        yield from _endpoints(self._collector)
+        yield from _bounded(self._telemetry, self._pipeline)
+        yield CounterMetricFamily(
+            "spillway_batches_rejected",
+            "Reads that were not newer than the last: a clock set back.",
+            value=self._pipeline.rejected,
+        )
+        yield GaugeMetricFamily("spillway_metrics", "Metrics defined.", value=len(snapshot.results))
+        yield GaugeMetricFamily("spillway_store_bytes", "Memory of the sample store.", value=self._pipeline.store_bytes)
+        yield GaugeMetricFamily("spillway_store_series", "Series in the store.", value=self._pipeline.store_series)
+
+    def _of_metrics(self, results: Iterable[tuple[MetricRef, MetricResult]]) -> Iterator[Metric]:
+        now_ms = time.time_ns() // 1_000_000
         age = GaugeMetricFamily(
             "spillway_metric_age_seconds",
             "Age of the sample that is oldest among the newest of a metric's series.",
@@ -293,7 +321,7 @@ class _WhenAsked(Collector):
             "1 while whenUnknown.then serves something of a metric that is unknown, by policy.",
             labels=["namespace", "metric", "policy"],
         )
-        for ref, result in snapshot.results.items():
+        for ref, result in results:
             ends = [item.valid_until_ms for item in result.items if isinstance(item, ExternalMetricValue)]
             if result.when_unknown.then is not Then.ERROR:
                 served = [item for item, instead in stand_ins(result, now_ms) if instead is not None]
@@ -308,22 +336,20 @@ class _WhenAsked(Collector):
             unknowns += [item.unknown for item in result.items if isinstance(item, UnknownItem)]
             for reason in {u.reason.value for u in unknowns}:
                 unknown.add_metric([ref.namespace, ref.name, reason], 1)
-        total = CounterMetricFamily(
-            "spillway_metric_reads", "Reads of a metric by outcome.", labels=["namespace", "metric", "outcome"]
-        )
-        for (ref, outcome), count in reads.items():
-            total.add_metric([ref.namespace, ref.name, outcome], count)
-        yield from (age, unknown, policy, total)
-        yield from _endpoints(self._collector)
-        yield from _bounded(self._telemetry, self._pipeline)
-        yield CounterMetricFamily(
-            "spillway_batches_rejected",
-            "Reads that were not newer than the last: a clock set back.",
-            value=self._pipeline.rejected,
-        )
-        yield GaugeMetricFamily("spillway_metrics", "Metrics defined.", value=len(snapshot.results))
-        yield GaugeMetricFamily("spillway_store_bytes", "Memory of the sample store.", value=self._pipeline.store_bytes)
-        yield GaugeMetricFamily("spillway_store_series", "Series in the store.", value=self._pipeline.store_series)
+        yield from (age, unknown, policy)
+
+
+def _parts(found: Iterable[T], weight: Callable[[T], int]) -> Iterator[list[T]]:
+    """Cut into parts of some weight. The last one may be empty, so that there is always one."""
+    part: list[T] = []
+    left = _METRICS_A_PART
+    for each in found:
+        part.append(each)
+        left -= weight(each)
+        if left <= 0:
+            yield part
+            part, left = [], _METRICS_A_PART
+    yield part
 
 
 def _endpoints(collector: Collecting) -> Iterator[Metric]:
