@@ -142,6 +142,13 @@ class Arena:
             return None
         return int(self.times[r[k.TIMES] + (r[k.HEAD] - r[k.COUNT] + 1) % r[k.CAPACITY]])
 
+    def times_ms(self, row: int) -> I64:
+        """Return the times of the columns kept, oldest first."""
+        r = self.rows[row]
+        columns = (r[k.HEAD] - r[k.COUNT] + 1 + np.arange(r[k.COUNT])) % max(r[k.CAPACITY], 1)
+        times: I64 = self.times[r[k.TIMES] + columns]
+        return times
+
     def nbytes(self) -> int:
         """Return the memory held."""
         samples, times, series, events = self._used.tolist()

@@ -102,6 +102,7 @@ def _rule(rule: MetricRule) -> JsonObject:
         "function": signal.function.value,
         "window": None if signal.window_ms is None else duration_text(signal.window_ms),
         "counterStart": signal.counter_start.value,
+        "fullWindow": signal.full_window,
         "quantile": signal.quantile,
         "ahead": None if signal.ahead_ms is None else duration_text(signal.ahead_ms),
         "aggregate": None if aggregate is None else {"by": list(aggregate.by), "with": aggregate.op.value},

@@ -76,6 +76,7 @@ class Signal:
         counter_start: For counters: what a new series counts from.
         quantile: For quantile_over_time and histogram_quantile, in [0, 1].
         ahead_ms: For predict_linear: how long after t.
+        full_window: A target counts only once it has been read for a whole window.
     """
 
     function: Function = Function.VALUE
@@ -83,6 +84,7 @@ class Signal:
     counter_start: CounterStart = CounterStart.FIRST
     quantile: float | None = None
     ahead_ms: int | None = None
+    full_window: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,8 @@ def _window_problems(signal: Signal, interval_ms: int) -> Iterator[tuple[str, st
     if signal.function is Function.VALUE:
         if window_ms is not None:
             yield "spec.signal.window", "must not be set for function value: it reads the newest sample"
+        if signal.full_window:
+            yield "spec.signal.fullWindow", "must not be true for function value: it has no window"
     elif window_ms is None:
         yield "spec.signal.window", f"is required for function {signal.function}"
     elif window_ms < 3 * interval_ms:

@@ -60,6 +60,7 @@ class Block:
         known: Hashes of the newest series that lost their slot: one that returns does not count from zero.
         failure: Why the newest read of the whole target failed, while it does.
         last_good_ms: When the target was last read well; None: never.
+        start_ms: When its process started, if that was after we began to watch and before the first read.
         departed: The target is gone, and stays while the window holds samples of it.
     """
 
@@ -74,6 +75,7 @@ class Block:
     known: dict[int, None] = field(default_factory=dict)
     failure: Unknown | None = None
     last_good_ms: int | None = None
+    start_ms: int | None = None
     departed: bool = False
 
 
@@ -388,6 +390,7 @@ class SeriesStore:
         """Write one column and the facts beside it."""
         arena, spec = self.arena, table.spec
         if block.last_good_ms is None and spec.from_zero and _started_since(batch, table.since_ms):
+            block.start_ms = batch.start_ms
             arena.append(block.row, batch.start_ms or 0, 0, np.zeros(len(block.labels)), counter=spec.counter)
             self._note_absent(block, batch)
         column = _column(block, batch)

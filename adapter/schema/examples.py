@@ -124,7 +124,7 @@ matchExpressions:
     "StaticSource": ("series:\n- {labels: {queue: orders}, value: 12}\n- {labels: {queue: mail}, value: 0.5}\n",),
     "StaticSeries": ("labels: {queue: orders}\nvalue: 12\n",),
     "SignalSpec": (
-        "function: rate\nwindow: 1m\ncounterStart: zero\n",
+        "function: rate\nwindow: 1m\ncounterStart: zero\nfullWindow: true\n",
         "function: histogram_quantile\nwindow: 5m\nquantile: 0.95\n",
         "function: predict_linear\nwindow: 30m\nahead: 10m\n",
     ),

@@ -90,6 +90,7 @@ class SignalSpec(Strict):
                 ),
                 "counterStart zero is for rate, increase, irate and histogram_quantile",
             ),
+            ("!self.fullWindow || self.__function__ != 'value'", "fullWindow must not be true for value"),
             (
                 "has(self.quantile) == (self.__function__ in ['quantile_over_time', 'histogram_quantile'])",
                 "quantile is required for quantile_over_time and histogram_quantile, and must not be set for others",
@@ -133,10 +134,18 @@ class SignalSpec(Strict):
         "of what the number means.",
     )
 
+    full_window: bool = Field(
+        default=False,
+        description="Whether a target counts only once it has been read for a whole window. Until then a rate is "
+        "smaller than the true one; with true it is unknown (TooFewSamples), after a start of the adapter and after "
+        "an outage longer than the window. A process that is known to have started since (counterStart: zero) is not waited for. "
+        "Default false: known at two samples, with the numbers of Prometheus.",
+    )
+
     @property
     def signal(self) -> Signal:
         """The function and what it needs."""
-        return Signal(self.function, self.window, self.counter_start, self.quantile, self.ahead)
+        return Signal(self.function, self.window, self.counter_start, self.quantile, self.ahead, self.full_window)
 
 
 class AggregateSpec(Strict):
