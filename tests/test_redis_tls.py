@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import ipaddress
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from adapter.sources.redis_access import Verification
 from tests.redis_cluster import RedisCluster
 from tests.redis_reading import reading, redis_metric, source_error
 from tests.redis_sentinel import MASTER, Sentinel
@@ -272,3 +274,16 @@ def test_tls_to_a_plain_port(authority: Authority, tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
         found = read_one(server.port, timeout_ms=500, tls={"caFile": str(authority.ca_file)})
     assert "SourceError" in str(found)
+
+
+def test_the_systems_authorities_are_not_read_at_each_connect(tmp_path: Path) -> None:
+    """What is down is dialled again and again: only contexts with nothing of their own are shared."""
+    plain = Verification().context()
+    assert Verification(server_name="other.test").context() is plain
+    assert plain.verify_mode is ssl.CERT_REQUIRED
+    assert plain.check_hostname
+    careless = Verification(insecure=True).context()
+    assert careless is not plain
+    assert careless.verify_mode is ssl.CERT_NONE
+    own = Verification(ca_file=str(Authority(tmp_path, "own").ca_file))
+    assert own.context() is not own.context()

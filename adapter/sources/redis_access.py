@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from adapter.sources import SourceFailureError
@@ -65,9 +67,22 @@ def _first_line(path: str, what: str) -> bytes:
     return line
 
 
+_SYSTEM_S = 60.0
+"""How long the system's authorities count as read: they take 18 ms of processor time, and what is down is dialled
+again and again."""
+
+
+@lru_cache(maxsize=1)
+def _by_the_system(minute: float) -> ssl.SSLContext:
+    """Return a context that trusts the system's authorities; connections share it, and nothing changes it."""
+    del minute
+    return ssl.create_default_context()
+
+
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How the server's certificate is verified, and what we show of our own. The files are read at each connect.
+    """How the server's certificate is verified, and what we show of our own. The files are read at each connect, the
+    system's authorities once a minute.
 
     Args:
         ca_file: The authorities to trust; None: the system's.
@@ -91,6 +106,8 @@ class Verification:
         Raises:
             SourceFailureError: A file cannot be read or does not hold what it should.
         """
+        if self == Verification(server_name=self.server_name):
+            return _by_the_system(time.monotonic() // _SYSTEM_S)
         try:
             context = ssl.create_default_context(cafile=self.ca_file, cadata=self.ca_data)
         except ssl.SSLError:
