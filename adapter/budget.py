@@ -1,7 +1,7 @@
 """How many reads may be under way at once: in the process, for a namespace, for what fails in it, and at one host.
 
 Whoever asks too much waits for its own: a namespace full of sources that hang leaves turns for the others, what fails
-leaves turns for what works, and a host for the other hosts. Nobody waits longer than its read's deadline.
+leaves turns for what works, and a host for the other hosts. Nobody waits longer than it says it can.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ A read takes its turns in this order, so that it holds none that others need whi
 
 
 class NoTurnError(Exception):
-    """A read has waited for its turn until its deadline. The text is constant for a cause."""
+    """A read has waited for its turn for as long as it can. The text is constant for a cause."""
 
 
 @dataclass(slots=True)

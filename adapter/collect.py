@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 Spec = TypeVar("Spec")
 
+_WAITING = 0.5
+"""Of its timeout that a read may wait for its turn: with less left than the rest, a slow one would be blamed for it."""
+
 _SHOWN = 20
 """Endpoints of a metric that explain lists."""
 
@@ -132,10 +135,10 @@ class Collector:
 
     async def _read(self, spec: EndpointSpec, endpoint: Endpoint, *, failing: bool) -> Outcome:
         """Read once, when it is our turn, and hand on what it brought."""
-        started = time.perf_counter()
-        deadline = asyncio.get_running_loop().time() + spec.timeout_ms / 1000
+        started, now_s = time.perf_counter(), asyncio.get_running_loop().time()
+        deadline, latest = now_s + spec.timeout_ms / 1000, now_s + _WAITING * spec.timeout_ms / 1000
         try:
-            async with self.budget.turn(spec.namespace, spec.host, failing=failing, deadline=deadline):
+            async with self.budget.turn(spec.namespace, spec.host, failing=failing, deadline=latest):
                 outcome = await read_once(spec, endpoint, self._now_ms(), deadline)
         except NoTurnError as late:
             read_ms, unknown = self._now_ms(), Unknown(Reason.SOURCE_ERROR, str(late))

@@ -374,7 +374,7 @@ def _endpoints(collector: Collecting) -> Iterator[Metric]:
     )
     waiting = CounterMetricFamily(
         "spillway_source_reads_refused",
-        "Reads that got no turn before their deadline, by what they waited for.",
+        "Reads that got no turn in time, by what they waited for.",
         labels=["bound"],
     )
     breakers = collector.breakers

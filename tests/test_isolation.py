@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -217,3 +218,40 @@ def test_a_pause_is_kept_and_shown_and_costs_the_neighbour_nothing(tmp_path: Pat
             assert own['spillway_source_breaker_opened_total{source="scrape"}'] >= 2
             assert own['spillway_source_reads_refused_total{bound="process"}'] == 0
             assert own["spillway_source_reads_limit"] == 1_024
+
+
+@contextmanager
+def hanging() -> Iterator[int]:
+    """Accept connections on every loopback address and never answer; the port."""
+    with socket.create_server(("0.0.0.0", 0), backlog=256) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_namespace_full_of_sources_that_hang_takes_its_own_turns_only(tmp_path: Path) -> None:
+    """More hanging pages than turns: another namespace misses no read, and their own healthy neighbour one at most."""
+    with shop() as (port, _), hanging() as silent:
+        page = {"scrape": {"targets": {"urls": [f"http://127.0.0.1:{port}/fine"]}, "metric": "up"}}
+        urls = [f"http://127.0.0.{n + 2}:{silent}/" for n in range(40)]
+        sources = [{"scrape": {"targets": {"urls": [url]}, "metric": "up"}} for url in urls]
+        noisy = [metric(f"slow-{n}", source) for n, source in enumerate(sources)]
+        noisy.append(metric("calm", page))
+        for each in noisy:
+            each["metadata"]["namespace"] = "noisy"
+        config = write(tmp_path / "m.yaml", metric("fine", page), *noisy)
+        with Adapter(tmp_path, config, "--max-reads", "16") as adapter:
+
+            def reads(namespace: str, name: str) -> dict[str, float]:
+                """Return the reads of a metric by outcome."""
+                start = f'spillway_metric_reads_total{{metric="{name}",namespace="{namespace}",outcome="'
+                own = adapter.metrics().items()
+                return {key.removeprefix(start)[:-2]: count for key, count in own if key.startswith(start)}
+
+            until_sync(lambda: reads("shop", "fine").get("ok", 0) >= 12, 60)
+            assert set(reads("shop", "fine")) == {"ok"}
+            calm = reads("noisy", "calm")
+            assert calm.get("SourceError", 0) <= 1
+            assert calm["ok"] >= 9
+            own = adapter.metrics()
+            assert own['spillway_source_reads_refused_total{bound="failing"}'] > 40
+            assert own["spillway_source_reads_under_way"] <= 4
+            assert "no turn in time: 2 reads of sources of this namespace that fail are under way" in adapter.log()
