@@ -39,7 +39,7 @@ def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> Roste
             bad.append((target, why))
         elif block is not None:
             good[target] = block
-    if sum(len(block.index) - len(block.ended) for block in good.values()) > rule.max_series:
+    if sum(block.used - len(block.ended) for block in good.values()) > rule.max_series:
         return Unknown(Reason.TOO_MANY_SERIES, f"more than {rule.max_series} series (spec.maxSeries)")
     if not bad or len(good) >= max(rule.min_coverage * len(rule.targets), 1):
         return table.roster(tuple(good))

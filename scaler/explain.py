@@ -50,7 +50,7 @@ def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, n
         "targetsInAll": len(rule.targets),
         "targetsDeparted": sum(bool(block.departed) for block in blocks.values()),
         "targetsFailing": sum(block.failure is not None for block in blocks.values()),
-        "seriesInAll": sum(len(block.index) for block in blocks.values()),
+        "seriesInAll": sum(block.used for block in blocks.values()),
         "seriesFailing": sum(len(block.problems) for block in blocks.values()),
         "waiting": rule.waiting,
     }
@@ -273,7 +273,7 @@ def _targets(
                 "lastGoodAgeMs": None if block.last_good_ms is None else now_ms - block.last_good_ms,
                 "failure": None if block.failure is None else unknown_json(block.failure),
                 "series": shown,
-                "seriesInAll": len(block.index),
+                "seriesInAll": block.used,
                 "seriesFailing": len(block.problems),
             }
         )
@@ -288,7 +288,7 @@ def _slots(blocks: dict[str, Block]) -> dict[str, list[int]]:
     for failing, at_most in ((True, _SHOWN), (False, share), (False, _SHOWN)):
         for name, block in blocks.items():
             have = chosen[name]
-            more = [s for s in block.index.values() if s not in have and (s in block.problems) == failing]
+            more = [s for s in block.index().values() if s not in have and (s in block.problems) == failing]
             more = more[: max(0, min(left, at_most - len(have)))]
             have += more
             left -= len(more)

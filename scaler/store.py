@@ -53,6 +53,7 @@ class Block:
 
     Attributes:
         labels: Labels of each series slot; None: the slot is free.
+        used: How many slots are not free.
         layout, slots: The last batch's layout and where its series stand; slots is None when they stand in order.
         problems: Slot → why its newest read failed, while it does.
         held: Slot → (value, time_ms) of its newest good sample, while it has a problem.
@@ -66,7 +67,7 @@ class Block:
 
     row: int
     labels: list[Labels | None] = field(default_factory=list)
-    index: dict[Labels, int] = field(default_factory=dict)
+    used: int = 0
     layout: Layout = EMPTY_LAYOUT
     slots: I64 | None = None
     problems: dict[int, Unknown] = field(default_factory=dict)
@@ -77,6 +78,10 @@ class Block:
     last_good_ms: int | None = None
     start_ms: int | None = None
     departed: bool = False
+
+    def index(self) -> dict[Labels, int]:
+        """Return where each series is. Made when series come or go: kept, it would take 40 bytes a series."""
+        return {labels: slot for slot, labels in enumerate(self.labels) if labels is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +109,7 @@ class Roster:
         ids = np.array([block.row for _, block in targets], np.int64)
         begin = np.zeros(len(ids) + 1, np.int64)
         np.cumsum([len(block.labels) for _, block in targets], out=begin[1:])
-        series = sum(len(block.index) for _, block in targets)
+        series = sum(block.used for _, block in targets)
         return cls(targets, ids, begin, series, table.arena, len(table.group_index))
 
     def last_good_ms(self) -> I64:
@@ -197,7 +202,7 @@ class Table:
 
     def live(self) -> int:
         """Count the series that have not ended, of targets that are not gone."""
-        return sum(len(block.index) - len(block.ended) for block in self.blocks.values() if not block.departed)
+        return sum(block.used - len(block.ended) for block in self.blocks.values() if not block.departed)
 
 
 _MAX_ROSTERS = 4
@@ -267,7 +272,7 @@ class SeriesStore:
             in_window = block.last_good_ms is not None and block.last_good_ms > now_ms - table.spec.window_ms
             if block.departed and not in_window:
                 self.arena.free(block.row)
-                self._use(ref, table, -len(block.index))
+                self._use(ref, table, -block.used)
                 del table.blocks[target]
                 table.troubled.discard(target)
                 table.version += 1
@@ -324,7 +329,7 @@ class SeriesStore:
         """Forget what is known of a target."""
         gone = table.blocks[batch.target]
         self.arena.free(gone.row)
-        self._use(batch.metric, table, -len(gone.index))
+        self._use(batch.metric, table, -gone.used)
         block = Block(self.arena.allocate(_columns(table.spec), width))
         table.blocks[batch.target] = block
         table.version += 1
@@ -344,10 +349,12 @@ class SeriesStore:
         room = held + count * table.spec.series_bytes
         if table.used + count <= most and (self._max_bytes is None or room <= self._max_bytes):
             return None  # as nearly always
-        known = {} if block is None else block.index
-        others = table.live() - (0 if block is None else len(block.index) - len(block.ended))
+        others = table.live() - (0 if block is None else block.used - len(block.ended))
         if others + count > most:
             return Unknown(Reason.TOO_MANY_SERIES, f"more than {most} series (spec.maxSeries)")
+        if block is not None and batch.layout is block.layout:
+            return None
+        known = {} if block is None else block.index()
         fresh = sum(labels not in known for labels in batch.layout.series)
         if fresh and table.used + fresh > _CHURN * most:
             detail = f"more than {_CHURN * most} series within the window, {_CHURN} × spec.maxSeries: a label changes"
@@ -363,18 +370,20 @@ class SeriesStore:
         self._reap(batch.metric, table, block)
         free = [s for s, labels in enumerate(block.labels) if labels is None]
         new = []
+        index = block.index()
         for i, labels in enumerate(batch.layout.series):
-            slot = block.index.get(labels)
+            slot = index.get(labels)
             if slot is None:
                 slot = free.pop() if free else len(block.labels)
                 if slot == len(block.labels):
                     block.labels.append(labels)
                 else:
                     block.labels[slot] = labels
-                block.index[labels] = slot
+                index[labels] = slot
                 new.append((i, slot))
             slots[i] = slot
         if new:
+            block.used += len(new)
             self._use(batch.metric, table, len(new))
             self.arena.widen(block.row, len(block.labels))
             groups = self.arena.groups_of(block.row)
@@ -436,7 +445,8 @@ class SeriesStore:
         for slot, ended_ms in list(block.ended.items()):
             labels = block.labels[slot]
             if oldest_ms is not None and ended_ms <= oldest_ms and labels is not None:
-                del block.index[labels], block.ended[slot]
+                block.used -= 1
+                del block.ended[slot]
                 self._use(ref, table, -1)
                 block.labels[slot] = None
                 if table.spec.from_zero:

@@ -45,7 +45,7 @@ def feed(times: list[int], history: History, signal: Signal, aggregate: Aggregat
 def run(store: SeriesStore, end_ms: int, signal: Signal) -> dict[Labels, float | str]:
     """Return what the signal's kernel says of each series that still has a slot: its number, or what became of it."""
     value, state = _series(store, end_ms, signal)
-    index = store.tables[REF].blocks["t"].index
+    index = store.tables[REF].blocks["t"].index()
     return {labels: float(value[s]) if state[s] == k.OK else STATES[state[s]] for labels, s in index.items()}
 
 

@@ -149,3 +149,21 @@ def test_equal_metrics_give_equal_endpoints() -> None:
     first, second = endpoints(metrics), endpoints(list(metrics))
     assert first == second
     assert [spec.metrics for spec in first] == [{metric.rule.ref for metric in metrics}]
+
+
+@pytest.mark.parametrize(
+    ("queues", "commands"),
+    [
+        ([{"list": f"list:{n}"} for n in range(10_000)], 10_000),
+        ([{"stream": f"stream:{n}", "group": "g"} for n in range(10_000)], 20_000),
+    ],
+)
+def test_what_a_poll_of_many_queues_takes(queues: list[dict[str, Any]], commands: int) -> None:
+    """One command a list and two a stream, prepared once and written 500 at a time, however many metrics read them."""
+    source = RedisSource.model_validate({"url": "redis://redis", "queues": queues})
+    metrics = [wanted(REF._replace(name=name), source, 100_000) for name in ("m", "n")]
+    chunks = read_plan(ordered(*metrics).slots).chunks
+    assert sum(chunk.replies for chunk in chunks) == commands
+    assert len(chunks) == commands // 500
+    words = [b"LLEN"] if "list" in queues[0] else [b"XINFO", b"XLEN"]
+    assert sum(chunk.request.count(b"\r\n%b\r\n" % word) for chunk in chunks for word in words) == commands

@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 
 import numpy as np
+import pytest
 
 from adapter.schema.target import Target
 from adapter.sources.scrape_page import PageReader, Wanted
@@ -88,6 +89,26 @@ def test_a_page_that_was_parsed_and_not_used_misleads_nobody() -> None:
     fresh = batch(reader(1), extra.encode() + page(1))
     assert found.layout.series == fresh.layout.series
     assert found.values.tolist() == fresh.values.tolist()
+
+
+@pytest.mark.parametrize("unwanted", [0, 5_000])
+def test_a_page_with_the_layout_of_the_last_one_costs_its_numbers(unwanted: int) -> None:
+    """One more page takes two numbers a wanted series and one a line while it is read, and nothing for its bytes."""
+    more = "".join(f'other_metric_total{{shard="{i}",what="{"long" * 20}"}} 1\n' for i in range(unwanted))
+    parser, pages = TextParser([NAME], 10_000), [page(number, more) for number in range(4)]
+    for text in pages[:2]:
+        parser.parse(text)
+    tracemalloc.start()
+    try:
+        kept, _ = tracemalloc.get_traced_memory()
+        parser.parse(pages[2])
+        after, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    lines = SERIES + unwanted + 1
+    assert after - kept < 1_000  # but for the values, which went with the page
+    assert most - kept < 16 * SERIES + 8 * lines + 16_000
+    assert len(parser._sequence) == lines
 
 
 def test_bytes_a_series() -> None:

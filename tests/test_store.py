@@ -32,7 +32,7 @@ def kept(store: SeriesStore, metric: MetricRef, target: str) -> dict[Labels, lis
     held, block = store.arena, store.tables[metric].blocks[target]
     row = held.rows[block.row]
     found: dict[Labels, list[tuple[int, float]]] = {}
-    for labels, slot in block.index.items():
+    for labels, slot in block.index().items():
         samples = []
         for ordinal in range(int(row[k.COUNT])):
             c = (int(row[k.HEAD]) - int(row[k.COUNT]) + 1 + ordinal) % int(row[k.CAPACITY])
@@ -160,7 +160,7 @@ def check_rates(
         at = dict(samples)
         reads: list[naive.Sample] = [(time_ms, at.get(time_ms, naive.ABSENT)) for time_ms in times]
         want = naive.extrapolated(reads, times[-1], 10_000, counter=True, per_second=True)
-        slot = block.index.get(labels)
+        slot = block.index().get(labels)
         if slot is None:
             assert want == "gone"
         elif isinstance(want, str):
@@ -212,8 +212,8 @@ def test_the_newest_good_sample_of_a_failing_series_is_held() -> None:
     for n in range(3, 9):
         store.append(batch(n, {queue("a"): FAILED, queue("b"): 6.0}))
     block = store.tables[REF].blocks["t"]
-    assert block.held == {block.index[queue("a")]: (1.0, 1_000)}
-    assert block.problems[block.index[queue("a")]].since_ms == 2_000
+    assert block.held == {block.index()[queue("a")]: (1.0, 1_000)}
+    assert block.problems[block.index()[queue("a")]].since_ms == 2_000
     store.append(batch(9, {queue("a"): 2.0, queue("b"): 6.0}))
     assert (block.held, block.problems) == ({}, {})
 
