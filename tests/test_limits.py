@@ -32,6 +32,9 @@ LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 SOON_S = 0.05
 
 
+pytestmark = pytest.mark.usefixtures("either_loop")
+
+
 @dataclass
 class Desk:
     """An authorizer that has to ask about every reader but those of probes, and gets its answer when told."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
+import uvloop
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -59,9 +60,9 @@ async def _exchange(port: int, segments: tuple[bytes, ...]) -> bytes:
             writer.close()
 
 
-@pytest.fixture(scope="module")
-def both() -> Iterator[Both]:
-    """Run both servers for all tests of this file."""
+@pytest.fixture(scope="module", params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def both(request: pytest.FixtureRequest) -> Iterator[Both]:
+    """Run both servers for all tests of this file, on either event loop."""
     served = Served(
         result("my-external-metric", value(1500, labels_of({"foo": "bar"})), value(2000, labels_of({"foo": "baz"}))),
         result("foo", value(3000)),
@@ -79,7 +80,7 @@ def both() -> Iterator[Both]:
         for server in servers:
             await server.__aexit__(None, None, None)
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=request.param) as runner:
         ours, aiohttp = runner.run(start())
         aiohttp.reader = Never()
         yield Both(runner, ours, aiohttp, seen)

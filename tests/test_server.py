@@ -34,6 +34,9 @@ def served() -> Served:
     )
 
 
+pytestmark = pytest.mark.usefixtures("either_loop")
+
+
 @dataclass
 class Secure:
     """A running server and what a client needs to trust it."""
