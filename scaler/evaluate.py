@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from operator import attrgetter
 
 from scaler import guard
 from scaler.coverage import current_targets, names
@@ -30,8 +29,6 @@ from scaler.model import (
 from scaler.policy import earlier, lost_item, next_change_ms
 from scaler.rules import COUNTER, CounterStart, Function, MetricRule
 from scaler.store import SeriesStore, TableSpec, since
-
-_by_labels = attrgetter("labels")
 
 
 def table_spec(rule: MetricRule) -> TableSpec:
@@ -162,7 +159,7 @@ def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) ->
 
 
 def _built(rule: MetricRule, items: Iterable[Item], past: Mapping[Labels, Past] | None, now_ms: int) -> MetricResult:
-    """Return the result: items sorted by labels, so that every replica answers alike."""
-    ordered = tuple(sorted(items, key=_by_labels))
+    """Return the result of some items, which are sorted."""
+    ordered = tuple(items)
     ends_ms = next_change_ms(rule.when_unknown, ordered, None, now_ms)
     return MetricResult(rule.metric_name, ordered, None, now_ms, ends_ms, when_unknown=rule.when_unknown, past=past)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import repeat
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -26,10 +27,11 @@ FOLD = {
     AggregateOp.COUNT: k.COUNT_OF,
 }
 Item: TypeAlias = ExternalMetricValue | UnknownItem
+_by_labels = attrgetter("labels")
 
 
 def items_of(table: Table, rule: MetricRule, members: Members) -> list[Item]:
-    """Return the items of a metric, in no order."""
+    """Return the items of a metric, sorted by labels, so that every replica answers alike."""
     return _histogram_items(table, rule, members) if table.spec.buckets else _items(table, rule, members)
 
 
@@ -57,7 +59,7 @@ def _items(table: Table, rule: MetricRule, members: Members) -> list[Item]:
     if rule.aggregate is None:
         value, state, newest_ms = members.each
         why = partial(_why, rule, members)
-        return _made(rule, _Points(members.labels(), value, state, newest_ms, newest_ms, why))
+        return sorted(_made(rule, _Points(members.labels(), value, state, newest_ms, newest_ms, why)), key=_by_labels)
     groups = members.fold(FOLD[rule.aggregate.op])
     return _group_items(rule, groups, table.ordered_groups(), partial(_why, rule, members))
 
@@ -77,13 +79,13 @@ def _histogram_items(table: Table, rule: MetricRule, members: Members) -> list[I
 
     points = _Points(histograms.labels, found.value, state, newest_ms, oldest_ms, why)
     if rule.aggregate is None or adds_histograms(rule):
-        return _made(rule, points)
+        return sorted(_made(rule, points), key=_by_labels)
     index, of = groups_of(histograms.labels, rule.aggregate.by)
     n, group = len(index), np.array(of, np.int32)
     value, count, unknown = np.empty(n, np.float64), np.empty(n, np.int64), np.empty(n, np.int64)
     k.fold(points.value, points.state, group, FOLD[rule.aggregate.op], value, count, unknown)
     folded = Folded(value, count, unknown, *times_of(points.state, group, n, newest_ms, oldest_ms))
-    return _group_items(rule, folded, (tuple(index), np.arange(n)), why)
+    return sorted(_group_items(rule, folded, (tuple(index), np.arange(n)), why), key=_by_labels)
 
 
 def _times_of_histograms(histograms: Histograms, cells: Folded) -> tuple[I64, I64]:
