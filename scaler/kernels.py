@@ -29,7 +29,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from scaler.jit import inner, kernel, leaf
+from scaler.jit import kernel, leaf
 from scaler.model import F64, I32, I64, U8
 
 # Columns of `rows`: where a block's samples, times, per-series facts and events stand in the arenas, what there is of
@@ -99,7 +99,7 @@ def edges(first_ms: int, last_ms: int, n: int, end_ms: int, window_ms: int) -> t
     return span, to_start, to_end
 
 
-@inner
+@leaf
 def newest_state(bits: I64, row: I64, s: int, last: int) -> int:
     """Say whether the newest sample of a series was read, failed, or the series has ended."""
     b = bits[row[OFFSET] + column_of(row, last) * row[WIDTH] + s]
@@ -110,7 +110,7 @@ def newest_state(bits: I64, row: I64, s: int, last: int) -> int:
     return OK
 
 
-@inner
+@leaf
 def _last_value(values: F64, bits: I64, row: I64, s: int, last: int) -> float:
     """Return the newest sample that a series has up to a column. It must have one."""
     ordinal = last
@@ -121,7 +121,7 @@ def _last_value(values: F64, bits: I64, row: I64, s: int, last: int) -> float:
         ordinal -= 1
 
 
-@inner
+@leaf
 def extrapolated_series(
     values: F64,
     bits: I64,
