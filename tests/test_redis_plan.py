@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from adapter.schema.model import RedisQueue, RedisSource, ScrapeSource, StaticSource
+from adapter.sources import redis as redis_source
 from adapter.sources.plan import endpoints, source_id, targets_of
+from adapter.sources.redis import RedisSpec
 from adapter.sources.redis_address import Address, parse_url
 from adapter.sources.redis_globs import Catalog, expanded
 from adapter.sources.redis_plan import Order, order_of, read_plan
@@ -167,3 +171,30 @@ def test_what_a_poll_of_many_queues_takes(queues: list[dict[str, Any]], commands
     assert len(chunks) == commands // 500
     words = [b"LLEN"] if "list" in queues[0] else [b"XINFO", b"XLEN"]
     assert sum(chunk.request.count(b"\r\n%b\r\n" % word) for chunk in chunks for word in words) == commands
+
+
+def test_the_hash_of_an_endpoint_does_not_grow_with_what_it_reads() -> None:
+    """Endpoints are looked up by it at every read; equal ones have the same, and others are told apart."""
+    few, many, again = (
+        endpoints([redis_metric("redis://redis", *({"list": f"l{n}"} for n in range(count)))])[0]
+        for count in (1, 100, 100)
+    )
+    assert hash(few) == hash(many) == hash(again)
+    assert many == again != few
+    assert len({few, many, again}) == 2
+
+
+def test_a_source_that_stays_is_planned_once() -> None:
+    """What is made of a metric's queues is kept while its source is there, and made anew for another bound."""
+    metric = redis_metric("redis://redis", {"list": "l"})
+    (first,), (second,) = endpoints([metric]), endpoints([replace(metric, origin="elsewhere")])
+    assert isinstance(first, RedisSpec)
+    assert isinstance(second, RedisSpec)
+    assert first.wanted[0] is second.wanted[0]
+    (other,) = endpoints([replace(metric, rule=replace(metric.rule, max_series=5))])
+    assert isinstance(other, RedisSpec)
+    assert other.wanted[0].max_series == 5
+    known = len(redis_source._known)
+    del metric
+    gc.collect()
+    assert len(redis_source._known) < known
