@@ -10,7 +10,7 @@ KERNEL_TESTS := tests/test_kernels.py tests/test_kernels_groups.py tests/test_ke
   tests/test_prometheus_corpus.py tests/test_textparse.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults check bench crd reference lock hashes sbom clean
+.PHONY: help run test test-faults check bench bench-full crd reference lock hashes sbom clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -49,9 +49,13 @@ check: $(STAMP) ## Lint, format, types, import contracts, kernels without JIT an
 	cache=$$(mktemp -d) && NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$$cache \
 	  $(BIN)/python -m pytest -q $(KERNEL_TESTS) $(CHECKED_KERNEL_TESTS); code=$$?; rm -rf "$$cache"; exit $$code
 
-bench: $(STAMP) ## Print ratios, write bench/results
-	$(PIP) -e '.[bench]'
+bench: $(STAMP) ## Print ratios to what others do, write bench/results (about 5 minutes)
+	@PYTHON=$(BIN)/python bench/setup
 	$(BIN)/python -m bench
+
+bench-full: $(STAMP) ## The same at full size, with what takes long (about half an hour)
+	@PYTHON=$(BIN)/python bench/setup
+	$(BIN)/python -m bench --full
 
 .PHONY: fuzz
 FUZZ_SECONDS ?= 60
@@ -72,7 +76,7 @@ crd: $(STAMP) ## Write manifests/crd anew from the schema
 
 lock: ## Write constraints.txt and requirements/ anew from what pyproject.toml allows (PYTHON: the image's)
 	$(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,demo,simulate,bench]'
+	$(VENV)/lock/bin/python -m pip install --quiet --disable-pip-version-check '.[dev,demo,simulate,bench,load]'
 	$(VENV)/lock/bin/python -m pip freeze --exclude spillway > constraints.txt
 	rm -rf $(VENV)/lock
 	$(MAKE) hashes

@@ -25,7 +25,7 @@ SCRIPTS = (
     "start",
     "simulate",
 )
-FULL = ("prometheus_query",)
+FULL = ("prometheus_query", "breaking")
 """Those that only `--full` runs."""
 
 

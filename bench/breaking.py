@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import percentile
-from bench.processes import allow_files, child, client_cores, on, server_cores
+from bench.processes import allow_files, child, client_cores, on, plain_get, server_cores
 from bench.report import Curve, Result, Row, row
 from bench.script import BenchError, Options, main, require
 
@@ -39,7 +39,7 @@ def run(options: Options) -> Result:
         raise BenchError(MISSING)
     allow_files(_FILES)
     with tempfile.TemporaryDirectory() as name:
-        found = _ramp(Path(name), _QUICK if options.quick else _STAGES)
+        found, refused = _ramp(Path(name), _QUICK if options.quick else _STAGES)
     problems = [problem for stage in found for problem in stage["failed"]]
     shed = sum(stage["shed"] for stage in found)
     unknown = sum(stage["unknown"] for stage in found)
@@ -52,15 +52,16 @@ def run(options: Options) -> Result:
         rows=tuple(_rows(found)),
         curves=(_curve(found),),
         checked=(
-            f"every read was answered: 200, {shed:,} shed with 429, {unknown:,} 503 because the shop was too busy to "
-            "show its counters; none with Retry-After",
+            f"every read was answered: {shed:,} times with 429, {unknown:,} times with 503, else 200; no Retry-After",
+            "the API refused: "
+            + (", ".join(f"{labels} {float(count):,.0f}" for labels, count in refused) or "nothing"),
         ),
         packages=("locust",),
     )
 
 
-def _ramp(folder: Path, stages: str) -> list[dict[str, Any]]:
-    """Run the demo and locust. Returns: what locustfile.py wrote, by stage."""
+def _ramp(folder: Path, stages: str) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Run the demo and locust. Returns: what locustfile.py wrote, by stage; what the API says that it refused."""
     argv: list[str | Path] = [sys.executable, "-m", "adapter", "demo", "--no-tty"]
     with child("demo", argv, folder, server_cores()) as demo:
         demo.wait_until(lambda: "/faults/spin" in demo.log.read_text(), "ready")
@@ -92,7 +93,13 @@ def _ramp(folder: Path, stages: str) -> list[dict[str, Any]]:
                 raise BenchError(f"locust: {locust.log.read_text()[-1000:]}")
         require(demo.process.poll() is None, "the demo is still running")
         found: list[dict[str, Any]] = json.loads(result.read_text())
-        return found
+        metrics = re.search(r"http://127\.0\.0\.1:(\d+)/metrics", said)
+        text = plain_get(int(metrics[1]), "/metrics").decode() if metrics is not None else ""
+        return found, re.findall(r"^spillway_api_refused_total\{(.*)\} (\S+)$", text, re.MULTILINE)
+
+
+def _told(refused: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{labels} {float(count):,.0f}" for labels, count in refused) or "nothing"
 
 
 def _rows(found: list[dict[str, Any]]) -> Iterator[Row]:

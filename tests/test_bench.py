@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from bench import (
     api_get,
+    breaking,
     evaluate,
     exposition,
     hollow,
@@ -45,6 +48,7 @@ RUNS: dict[str, Callable[[Options], report.Result]] = {
     "redis_poll": redis_poll.run,
     "api_get": api_get.run,
     "main_job": main_job.run,
+    "breaking": breaking.run,
     "hollow": hollow.run,
     "loop_lag": loop_lag.run,
     "prometheus_query": prometheus_query.run,
@@ -251,6 +255,18 @@ def test_a_client_s_limit_lets_a_burst_go_and_then_so_many_a_second() -> None:
     assert waits[49] == pytest.approx(1.0, abs=0.2)
 
 
+def test_the_load_for_k6_is_javascript(tmp_path: Path) -> None:
+    """Node finds no mistake in the syntax of load.k6.js, and finds one where there is one."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not there to look at bench/load.k6.js: apt install nodejs")
+    module = tmp_path / "load.mjs"  # so that it is read as what k6 takes it for
+    text = (Path(publish.__file__).parent / "load.k6.js").read_text()
+    for source, code in ((text, 0), (text + "\nconst = 1;", 1)):
+        module.write_text(source)
+        assert subprocess.run([node, "--check", module], capture_output=True).returncode == code
+
+
 def test_every_script_has_its_quick_run() -> None:
     """`python -m bench` runs exactly what is tested here."""
     assert {*SCRIPTS, *FULL} == set(RUNS)
@@ -261,6 +277,8 @@ def test_a_quick_run_checks_its_results_and_says_everything(name: str) -> None:
     """Each script's equality checks hold, and its JSON has every field that the page is made from."""
     if name == "prometheus_query" and prometheus.executable() is None:
         pytest.skip(prometheus.MISSING)
+    if name == "breaking" and not breaking.has_locust():
+        pytest.skip(breaking.MISSING)
     result = RUNS[name](QUICK)
     assert result.checked
     found = json.loads(json.dumps(report_of(name, result, QUICK, 1.0, "idle")))
