@@ -276,7 +276,7 @@ class TextParser:
         if code < 0:
             raise self._failure(view, code, found)
         respelled = np.flatnonzero(matched >= 0)
-        trail = found.trail.copy()
+        trail = found.trail
         lines = np.flatnonzero(trail >= 0)
         written = trail[lines]  # which text each wanted line has
         series = written.copy()  # which known series it is, or a number from `known` on
