@@ -138,8 +138,8 @@ class SignalSpec(Strict):
         default=False,
         description="Whether a target counts only once it has been read for a whole window. Until then a rate is "
         "smaller than the true one; with true it is unknown (TooFewSamples), after a start of the adapter and after "
-        "an outage longer than the window. A process that is known to have started since (counterStart: zero) is not waited for. "
-        "Default false: known at two samples, with the numbers of Prometheus.",
+        "an outage longer than the window. A process that is known to have started since (counterStart: zero) is not "
+        "waited for. Default false: known at two samples, with the numbers of Prometheus.",
     )
 
     @property
