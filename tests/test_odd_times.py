@@ -90,6 +90,15 @@ def test_what_is_from_the_future_never_stands_in() -> None:
     assert told(result, 100) == "SourceError"
 
 
+def test_an_item_from_the_future_is_not_held() -> None:
+    """One of several items that fails when the clock is set back has no last good value."""
+    bench = Bench(replace(VALUE, when_unknown=HOLD))
+    bench.at(HOUR_S, batch(HOUR_S, {A: 9, queue("b"): 1}))
+    result = bench.at(100, batch(100, {A: TIMEOUT, queue("b"): 1}))
+    assert reasons(result) == {A: "SourceError"}
+    assert told(result, 100) == "SourceError"
+
+
 def test_of_equal_times_the_first_counts() -> None:
     """A second batch of the same moment is left out."""
     bench = Bench(INCREASE)
