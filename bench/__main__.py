@@ -21,6 +21,7 @@ SCRIPTS = (
     "main_job",
     "hollow",
     "loop_lag",
+    "scaling",
     "scrape_peer",
     "start",
     "simulate",

@@ -31,6 +31,7 @@ from bench import (
     publish,
     redis_poll,
     report,
+    scaling,
     scrape_peer,
     simulate,
     start,
@@ -53,6 +54,7 @@ RUNS: dict[str, Callable[[Options], report.Result]] = {
     "loop_lag": loop_lag.run,
     "prometheus_query": prometheus_query.run,
     "start": start.run,
+    "scaling": scaling.run,
     "scrape_peer": scrape_peer.run,
     "simulate": simulate.run,
 }
@@ -265,6 +267,13 @@ def test_the_load_for_k6_is_javascript(tmp_path: Path) -> None:
     for source, code in ((text, 0), (text + "\nconst = 1;", 1)):
         module.write_text(source)
         assert subprocess.run([node, "--check", module], capture_output=True).returncode == code
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
+def test_an_exponent_is_that_of_the_larger_sizes(power: float) -> None:
+    """What small sizes cost on top does not count."""
+    points = [(10.0**e, (10.0**e) ** power + (1e9 if e < 4 else 0)) for e in range(1, 6)]
+    assert scaling.exponent(points) == pytest.approx(power)
 
 
 def test_every_script_has_its_quick_run() -> None:
