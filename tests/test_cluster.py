@@ -111,6 +111,25 @@ def test_a_bad_object_stops_nobody_and_keeps_its_last_good_spec(api: KubeApi, st
     until_sync(lambda: adapter.serves("orders", {"queue=a": "4"}))
 
 
+def test_what_is_over_a_bound_says_so_and_stops_nobody(api: KubeApi, start: Start) -> None:
+    """One object too many is not accepted, with the bound and its flag in the condition, and is counted."""
+    api.create(external_metric("orders", fixed(3)))
+    adapter = start("a", "--max-metrics", "1")
+    assert adapter.values("orders") == {"queue=a": "3"}
+    api.create(external_metric("zebra", fixed(4)))
+    until_sync(lambda: conditions(api, "zebra").get("Accepted") == ("False", "TooManyMetrics"))
+    (accepted,) = [each for each in status(api, "zebra")["conditions"] if each["type"] == "Accepted"]
+    assert accepted["message"].endswith("the most that are served (--max-metrics)")
+    assert adapter.values("orders") == {"queue=a": "3"}
+    assert adapter.get(VALUES + "zebra").status == 404
+    own = adapter.metrics()
+    assert own['spillway_objects{reason="TooManyMetrics"}'] == 1
+    assert own['spillway_objects{reason="Accepted"}'] == 1
+    api.create(external_metric("zulu", fixed(5)))
+    until_sync(lambda: adapter.metrics().get('spillway_objects{reason="LeftOut"}', 0) >= 1)
+    assert "more objects than are kept" in adapter.log()
+
+
 def test_a_file_wins_over_an_object(api: KubeApi, start: Start) -> None:
     """The administrator's word counts, and the object says so."""
     api.create(external_metric("orders", fixed(3)))
