@@ -76,8 +76,8 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
     if loaded.errors:
         raise StartError(*loaded.errors)
     telemetry = Telemetry()
-    telemetry.log_lines_dropped = log_lines_dropped
-    telemetry.look_ups = names.under_way
+    telemetry.counts.log_lines_dropped = log_lines_dropped
+    telemetry.counts.look_ups = names.under_way
     async with AsyncExitStack() as stack:
         stop = stack.enter_context(_signals(watch))
         certificate = stack.enter_context(_certificate(options))
@@ -87,8 +87,8 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
         health = Health(pipeline)
         if cluster is not None:
             health.more = cluster.checks
-            telemetry.objects, telemetry.watches = cluster.objects_by_reason, cluster.watches
-            telemetry.events_left_out = cluster.events_left_out
+            telemetry.counts.objects, telemetry.counts.watches = cluster.objects_by_reason, cluster.watches
+            telemetry.counts.events_left_out = cluster.events_left_out
         async with asyncio.TaskGroup() as tasks:
             collector = Collector(tasks, pipeline.submit, now_ms, telemetry, Budget(options.max_reads))
             complete = without_cluster if cluster is None else cluster.metrics
@@ -106,7 +106,7 @@ async def serve(options: ServeOptions, log_lines_dropped: Callable[[], int] = in
                 on_response=telemetry.answered,
                 on_read=readers.note,
             )
-            telemetry.caches = lambda: {
+            telemetry.counts.caches = lambda: {
                 "answers": len(api.cache),
                 "readers": len(readers),
                 **({} if cluster is None else cluster.cache_entries()),

@@ -62,7 +62,7 @@ def test_monitoring(tmp_path: Path) -> None:
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert endpoint["honorLabels"] is True
-    source = (ROOT / "adapter/telemetry.py").read_text()
+    source = "".join((ROOT / "adapter" / name).read_text() for name in ("telemetry.py", "exposed.py"))
     exposed = {family.name for family in Telemetry().registry.collect()} | {*re.findall(r'"(spillway_\w+)"', source)}
     (group,) = pick(objects, "PrometheusRule")["spec"]["groups"]
     for rule in group["rules"]:
