@@ -61,7 +61,7 @@ class Budget:
         Args:
             namespace: For whom is read.
             host: What is read.
-            failing: The last read of it failed.
+            failing: The last read of it failed, or there was none yet.
             deadline: Until when to wait, in the loop's time.
 
         Raises:
@@ -110,6 +110,6 @@ def _keys(namespace: str, host: str, *, failing: bool) -> Iterator[tuple[str, tu
     """Yield what a read needs turns of, in order: the bound, whose turns they are, and what to call them."""
     yield "host", ("host", namespace, host), f"of {host} for this namespace"
     if failing:
-        yield "failing", ("failing", namespace), "of sources of this namespace that fail"
+        yield "failing", ("failing", namespace), "of sources of this namespace that fail or are new"
     yield "namespace", ("namespace", namespace), "for this namespace"
     yield "process", ("process",), "in this adapter"

@@ -121,11 +121,14 @@ class Collector:
         began_ms = self._now_ms()
         breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms, starting)
         endpoint = spec.open()
+        failing = True  # until it has shown that it works: a crowd of newcomers must not crowd out what does
         try:
             await asyncio.sleep(breaker.wait_ms(began_ms, began_ms) / 1000)
             while True:
                 breaker = self._breakers[spec] = breaker.began(self._now_ms())
-                outcome = await self._read(spec, endpoint, failing=bool(breaker.failures))
+                outcome = await self._read(spec, endpoint, failing=failing)
+                if outcome.had_turn:  # what others do makes nobody one of those that fail
+                    failing = outcome.unknown is not None
                 before, breaker = breaker, self._after(spec, breaker, outcome)
                 self._breakers[spec] = breaker
                 self._note(spec, before, breaker)
@@ -142,7 +145,7 @@ class Collector:
                 outcome = await read_once(spec, endpoint, self._now_ms(), deadline)
         except NoTurnError as late:
             read_ms, unknown = self._now_ms(), Unknown(Reason.SOURCE_ERROR, str(late))
-            outcome = Outcome(endpoint.failed(unknown, read_ms), read_ms, unknown)
+            outcome = Outcome(endpoint.failed(unknown, read_ms), read_ms, unknown, had_turn=False)
         self._submit(outcome.batches)
         told = "ok" if outcome.unknown is None else outcome.unknown.reason.value
         samples = sum(len(batch.layout) - len(batch.problems) for batch in outcome.batches)
@@ -178,12 +181,14 @@ class Outcome(NamedTuple):
         read_ms: When it began.
         unknown: Why it failed as a whole, if it did.
         asked_ms: For how long the source then asked to be left alone; 0: it gave no time; None: it did not ask.
+        had_turn: It was made; False: it has waited for its turn in vain.
     """
 
     batches: list[Batch]
     read_ms: int
     unknown: Unknown | None = None
     asked_ms: int | None = None
+    had_turn: bool = True
 
 
 async def read_once(spec: EndpointSpec, endpoint: Endpoint, read_ms: int, deadline: float | None = None) -> Outcome:

@@ -56,7 +56,7 @@ DEFAULTS: dict[str, str] = {
     "reads that wait for an evaluation": str(MAX_WAITING),
     "a configuration file": f"{files.MAX_BYTES >> 20} MiB",
     "reads under way": str(budget.DEFAULT_MAX_READS),
-    "of these for a namespace, for what fails in it, at a host": (
+    "of these for a namespace, for what fails in it or is new, at a host": (
         f"{_SHARE['namespace']}, {_SHARE['failing']}, {_SHARE['host']}"
     ),
     "host names being looked up": f"{names.THREADS}, {names.SHARE} for a namespace",
