@@ -192,6 +192,7 @@ def seeds() -> list[bytes]:
         b"\0\0OPTIONS *" + host + b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AA\r\n\r\n",
         b"\0\0PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
         b"\0\0GET http://localhost" + f"{VALUES}/depth".encode() + host + b"Connection: close\r\n\r\n",
+        b"\0\0GET /apis/%zz?a=%" + host + b"\r\n",
         b"\0\0GET /livez?verbose" + host + b" folded: x\r\n\r\n",
         b"\x01\0GET /metrics" + host + b"Accept-Encoding: gzip\r\n\r\n",
         b"\x02\0GET /explain" + host + b"\r\n",

@@ -40,6 +40,7 @@ _TOKENS = (
     b",",
     b"=",
     b"%00",
+    b"%zz",
     b"%2f",
     b"\xff\xfe",
     b"\xf0\x9f\x98\x80",

@@ -125,13 +125,11 @@ class _Api:
             self._change()
             line, position = self._line(position)
             at = self.choices.below(len(line)) if not self.choices.below(8) else len(line)
-            writer.write(line[:at])
             if at < len(line):
+                writer.write(line[:at])
                 return
             self._believe(line)
-            if not self.choices.below(4):
-                await writer.drain()
-                await asyncio.sleep(0)
+            await self._write(writer, line, slowly=not self.choices.below(4))
             if not self.choices.below(12):
                 return
         for change, name, text in self.history[position:]:
@@ -141,6 +139,16 @@ class _Api:
             writer.write(line)
         await writer.drain()
         await asyncio.sleep(_PATIENCE_S)
+
+    async def _write(self, writer: asyncio.StreamWriter, line: bytes, *, slowly: bool) -> None:
+        """Write a line, at once or in two parts that arrive one after the other."""
+        half = len(line) // 2 if slowly else len(line)
+        writer.write(line[:half])
+        if slowly:
+            await writer.drain()
+            for _ in range(4):
+                await asyncio.sleep(0)
+            writer.write(line[half:])
 
     def _change(self) -> None:
         """Change an object."""
@@ -248,9 +256,24 @@ def opened() -> Iterator[Callable[[bytes], None]]:
 
 
 def seeds() -> list[bytes]:
-    """Return inputs to start from."""
-    plain = bytes([1, 1, 1])  # no cut, a good list
-    nonsense = [plain + bytes([1, 1, 0, 0, i, 1, 1, 1]) for i in range(len(_NONSENSE))]
+    """Return inputs to start from, written as the decisions they are read for."""
+    begin = bytes([1, 1, 1, 1])  # the list: not cut, not bad, no error; the watch: not cut
+    send = bytes([5, 1, 1, 1])  # the next line, whole, without a pause, and the connection goes on
+    add_b, change_a = bytes([0, 1, 7]) + send, bytes([0, 0, 9, 1]) + send
+    delete_a, delete_b = bytes([0, 0, 0, 0]) + send, bytes([0, 1, 0, 0]) + send
+    slowly = bytes([0, 2, 8, 5, 1, 0, 1])  # an object is added, and its line comes in two parts
+    gone, bookmark, again = bytes([1, 1, 1, 1, 1]), bytes([1, 2, 1, 1, 1]), bytes([1, 3, 1, 1, 1])
+    cut, ended = bytes([1, 5, 0, 40]), bytes([1, 5, 1, 1, 0])
+    nonsense = [begin + add_b + bytes([1, 0, i, 1, 1, 1]) + delete_a for i in range(len(_NONSENSE))]
     lists = [bytes([1, 0, i]) for i in range(len(_BAD_LISTS))]
-    changes = plain + bytes([1] + [0, 1, 5, 1, 7, 1, 1, 1] * 6)
-    return [*nonsense, *lists, changes, changes + bytes([1, 1]), changes + bytes([0, 3, 1, 1, 2]), b""]
+    refusals = [bytes([1, 1, 0, i, i % 3]) for i in range(5)]
+    courses = [
+        (add_b, change_a, delete_a, delete_b),
+        (slowly, slowly, delete_a, slowly),
+        (add_b, gone, delete_b, change_a, bookmark, delete_a),
+        (change_a, again, bookmark, again, add_b, again, delete_a, again),
+        (add_b, bytes([0, 0, 3, 1]) + cut, delete_b),
+        (add_b, ended, bytes([1]), delete_a, ended, bytes([1]), change_a),
+        (bytes([0, 0, 4, 1, 2, 1, 1, 1]), delete_a, gone),  # a bookmark while a change is still to come
+    ]
+    return [*nonsense, *lists, *refusals, *(begin + b"".join(course) for course in courses), b""]

@@ -116,19 +116,19 @@ class Oracle:
     def _problem(self, answer: Answer) -> str | None:
         timeline = self.timelines[answer.metric]
         versions = timeline.possible(answer.sent_s, answer.received_s, NOTICE_S)
+        defined = [(since_s, version) for since_s, version in versions if version is not None]
         if answer.status == 404:
-            if None not in versions:
+            if len(defined) == len(versions):
                 return "404, and it is defined"
             self.verdicts.note("not found")
             return None
-        defined = [version for version in versions if version is not None]
         if not defined:
             return "an answer, and it is not defined"
         if answer.status == 503:
-            return self._unknown(answer, timeline, defined)
+            return self._unknown(answer, timeline, [version for _, version in defined])
         if answer.status != 200:
             return "neither a value nor unknown"
-        why = [self._values(answer, version) for version in defined]
+        why = [self._values(answer, version, since_s) for since_s, version in defined]
         return None if None in why else "; ".join(filter(None, why))
 
     def _unknown(self, answer: Answer, timeline: Timeline, versions: list[Definition]) -> str | None:
@@ -152,7 +152,7 @@ class Oracle:
                     return None
         return "503, and nothing was broken that fits"
 
-    def _values(self, answer: Answer, version: Definition) -> str | None:
+    def _values(self, answer: Answer, version: Definition, since_s: float) -> str | None:
         """Return what is wrong with a 200, if this version of the metric is in force."""
         items = json.loads(answer.body)["items"]
         found = {frozenset(item["metricLabels"].items()): item for item in items}
@@ -166,16 +166,27 @@ class Oracle:
                 at_s = answer.sent_s - 1  # a static value has no other time than that of its last reading
             if not answer.sent_s - version.max_age_s - 1 < at_s <= answer.received_s:
                 return f"{answer.sent_s - at_s:.1f} s old, and maxAge is {version.max_age_s:g} s"
-            if not truth.was(value, at_s, at_s + 1 + READ_S):
-                return f"{value:g} was not true at {at_s:g}"
+            if isinstance(truth, Rate):
+                full = _is_full(version, since_s, at_s)
+                right = truth.may_be(value, full=full)
+                if right and full:
+                    self.verdicts.note_rate(truth.error(value))
+            else:
+                right = truth.was(value, at_s, at_s + 1 + READ_S)
+            if not right:
+                return f"{value:g} was not true at {at_s:.0f}"
             worst_s = max(worst_s, answer.sent_s - at_s)
-            if isinstance(truth, Rate) and (error := truth.error(value, at_s)) is not None:
-                self.verdicts.note_rate(error)
         broken = version.source is not None and version.source.faults.during(
             answer.sent_s - RECOVER_S - version.max_age_s, answer.received_s
         )
         self.verdicts.note("value", worst_s if version.source else 0.0, healthy=not broken)
         return None
+
+
+def _is_full(version: Definition, since_s: float, at_s: float) -> bool:
+    """Tell whether a window that ends at a time is full of samples: nothing was new or broken in it."""
+    quiet_s = at_s - version.window_s - RECOVER_S
+    return quiet_s > since_s and (version.source is None or not version.source.faults.during(quiet_s, at_s))
 
 
 def number(text: str) -> float:

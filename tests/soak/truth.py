@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -82,18 +82,16 @@ class Rate:
     """
 
     slope: float
-    full: Callable[[float], bool]
     tolerance: float
 
-    def was(self, value: float, from_s: float, to_s: float) -> bool:
+    def may_be(self, value: float, *, full: bool) -> bool:
         """Tell whether it is the rate."""
-        del to_s
-        least = self.slope * (1 - self.tolerance) if self.full(from_s) else 0.0
+        least = self.slope * (1 - self.tolerance) if full else 0.0
         return least <= value <= self.slope * (1 + self.tolerance)
 
-    def error(self, value: float, at_s: float) -> float | None:
-        """Return by which part of it a rate over a full window is off; None: the window is not full."""
-        return abs(value / self.slope - 1) if self.full(at_s) else None
+    def error(self, value: float) -> float:
+        """Return by which part of it a rate is off."""
+        return abs(value / self.slope - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +188,16 @@ class Timeline:
             while len(self._versions) > 1 and self._versions[1][0] < now_s - KEPT_S:
                 self._versions.popleft()
 
-    def possible(self, from_s: float, to_s: float, notice_s: float) -> list[Definition | None]:
-        """Return the versions that might be in force at some moment, if a change is noticed within `notice_s`."""
+    def possible(self, from_s: float, to_s: float, notice_s: float) -> list[tuple[float, Definition | None]]:
+        """Return the versions that might be in force at some moment, and since when they are.
+
+        A change is noticed within `notice_s`.
+        """
         with self._lock:
             versions = list(self._versions)
         ends = [*(since_s for since_s, _ in versions[1:]), math.inf]
         return [
-            one
+            (since_s, one)
             for (since_s, one), end_s in zip(versions, ends, strict=True)
             if since_s <= to_s and end_s + notice_s >= from_s
         ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from tests.soak.oracle import READ_S, RECOVER_S, Oracle
+from tests.soak.oracle import READ_S, Oracle
 from tests.soak.page_side import SHARDS, Page
 from tests.soak.redis_side import Queues
 from tests.soak.truth import Constant, Definition, Labels, Rate, Truth
@@ -160,13 +160,7 @@ class World:
                 frozenset({("shard", str(shard)), instance}): page.gauges[number][shard] for shard in range(SHARDS)
             }
             return self._written(name, {"scrape": scrape}, Definition(name, truths, page.source, 5, _MAX_AGE_S))
-        faults, since_s = page.source.faults, time.time()
-
-        def full(at_s: float) -> bool:
-            quiet_s = at_s - _WINDOW_S - RECOVER_S
-            return quiet_s > since_s and not faults.during(quiet_s, at_s)
-
-        truths = {frozenset({instance}): Rate(float(page.slopes[number]), full, READ_S / _WINDOW_S)}
+        truths = {frozenset({instance}): Rate(float(page.slopes[number]), READ_S / _WINDOW_S)}
         signal = {"function": "rate", "window": f"{_WINDOW_S:g}s"}
         definition = Definition(name, truths, page.source, 5, _MAX_AGE_S, _WINDOW_S)
         return self._written(name, {"scrape": scrape}, definition, signal=signal)
