@@ -69,6 +69,7 @@ class Verdicts:
     rates: int = 0
     rates_off: int = 0
     worst_rate_error: float = 0.0
+    off: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def note(self, kind: str, age_s: float = 0.0, *, healthy: bool = False) -> None:
@@ -79,12 +80,14 @@ class Verdicts:
             if healthy:
                 self.worst_healthy_age_s = max(self.worst_healthy_age_s, age_s)
 
-    def note_rate(self, error: float) -> None:
-        """Count a rate, and whether it is off by more than a late read now and then explains."""
+    def note_rate(self, error: float, what: str) -> None:
+        """Count a rate, and whether it is off by more than a late read now and then explains; keep a few of those."""
         with self._lock:
             self.rates += 1
             self.rates_off += error > RATE_ERROR
             self.worst_rate_error = max(self.worst_rate_error, error)
+            if error > RATE_ERROR and len(self.off) < 20:
+                self.off.append(what)
 
     def blame(self, what: str) -> None:
         """Keep a violation; the first hundred with their text."""
@@ -170,7 +173,9 @@ class Oracle:
                 full = _is_full(version, since_s, at_s)
                 right = truth.may_be(value, full=full)
                 if right and full:
-                    self.verdicts.note_rate(truth.error(value))
+                    source = version.source.name if version.source else ""
+                    what = f"{answer.metric} from {source} at {at_s:.0f}: {value:g}, and its slope is {truth.slope:g}"
+                    self.verdicts.note_rate(truth.error(value), what)
             else:
                 right = truth.was(value, at_s, at_s + 1 + READ_S)
             if not right:
@@ -184,9 +189,13 @@ class Oracle:
 
 
 def _is_full(version: Definition, since_s: float, at_s: float) -> bool:
-    """Tell whether a window that ends at a time is full of samples: nothing was new or broken in it."""
+    """Tell whether a window that ends at a time is full of samples: nothing was new or broken in it.
+
+    A page that is wanted for other metrics too is read anew at once, off its rhythm; as in Prometheus a rate is then
+    extrapolated by less than a window.
+    """
     quiet_s = at_s - version.window_s - RECOVER_S
-    return quiet_s > since_s and (version.source is None or not version.source.faults.during(quiet_s, at_s))
+    return quiet_s > since_s and (version.source is None or not version.source.disturbed(quiet_s, at_s))
 
 
 def number(text: str) -> float:

@@ -197,6 +197,7 @@ class _Course:
                 "checked": verdicts.rates,
                 "off_by_more_than_3_percent": verdicts.rates_off,
                 "worst_error": round(verdicts.worst_rate_error, 4),
+                "examples": verdicts.off,
             },
             "memory_growth": round(grown, 4),
             "own_memory_mib": [round(one.own_kib / 1024, 1) for one in self._held],
