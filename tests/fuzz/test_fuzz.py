@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_a_hang_is_seen() -> None:
         _run(turn, b"")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound needs /proc")
 def test_a_memory_bomb_is_seen() -> None:
     """An input that takes more memory than it may is an error."""
     with pytest.raises(MemoryError):
