@@ -286,6 +286,22 @@ def test_slow_clients(limits: Limits, sent: bytes, reason: str | None) -> None:
     asyncio.run(run())
 
 
+def test_a_client_that_leaves_amid_many_requests(caplog: pytest.LogCaptureFixture) -> None:
+    """A connection that is cut while more has come than may wait ends without a word."""
+
+    async def run() -> None:
+        async with port(Limits(head_bytes=1000), busy=True) as running:
+            (held,) = await waiting(running, 1)
+            held.writer.write(LIVEZ * 5000)
+            await held.writer.drain()
+            running.desk.open.set()
+            held.writer.transport.abort()
+            await until(lambda: running.server.connections == 0 and running.server.in_flight == 0)
+
+    asyncio.run(run())
+    assert not caplog.records
+
+
 def test_a_drip_does_not_prolong_a_head() -> None:
     """The bound of a head counts from its first byte, however many follow one by one."""
 

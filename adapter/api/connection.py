@@ -242,6 +242,8 @@ class Connection(asyncio.Protocol):
 
     def _pace(self) -> None:
         """Read no more than may have to wait."""
+        if self.state is State.CLOSING:
+            return
         full = len(self._buffer) > self._limits.head_bytes
         if full and not self._reading_paused:
             self._reading_paused = True
