@@ -164,6 +164,8 @@ class Connection(asyncio.Protocol):
         for _ in range(_AT_A_TIME):
             if self.state is not State.READING or self._writing_paused or not self._buffer:
                 break
+            if self._transport.is_closing():  # the client has gone, and will be reported lost
+                break
             end = self._buffer.find(_END) + len(_END)
             if end < len(_END):
                 self._await_head()
