@@ -45,6 +45,16 @@ _ROWS = types.int64[:, ::1]
 
 
 @leaf
+def _add(value: float, compensation: float, g: int, total: F64, lost: F64) -> None:
+    """Add a number to a group. Kahan's sum without a branch (Knuth's two-sum): the error of an addition, exactly."""
+    before = total[g]
+    after = before + value
+    added = after - before
+    lost[g] += (before - (after - added)) + (value - added) + compensation
+    total[g] = after
+
+
+@leaf
 def _fold_tile(
     value: F64, state: U8, group: I32, op: int, since: int, total: F64, lost: F64, members: I64, unknown: I64
 ) -> None:
@@ -60,24 +70,44 @@ def _fold_tile(
         elif op == MAX:
             total[g] = max(total[g], value[s])
         else:
-            # Kahan's sum without a branch (Knuth's two-sum): the error of an addition, exactly.
-            before = total[g]
-            after = before + value[s]
-            added = after - before
-            lost[g] += (before - (after - added)) + (value[s] - added)
-            total[g] = after
+            _add(value[s], 0.0, g, total, lost)
+
+
+@leaf
+def _sum_run(value: F64, g: int, total: F64, lost: F64) -> None:
+    """Add series that are all of one group, in four sums: each addition to a single one waits for the one before."""
+    t0, t1, t2, t3 = 0.0, 0.0, 0.0, 0.0
+    l0, l1, l2, l3 = 0.0, 0.0, 0.0, 0.0
+    whole = value.size - value.size % 4
+    for s in range(0, whole, 4):
+        v0, v1, v2, v3 = value[s], value[s + 1], value[s + 2], value[s + 3]
+        n0, n1, n2, n3 = t0 + v0, t1 + v1, t2 + v2, t3 + v3
+        a0, a1, a2, a3 = n0 - t0, n1 - t1, n2 - t2, n3 - t3
+        l0 += (t0 - (n0 - a0)) + (v0 - a0)
+        l1 += (t1 - (n1 - a1)) + (v1 - a1)
+        l2 += (t2 - (n2 - a2)) + (v2 - a2)
+        l3 += (t3 - (n3 - a3)) + (v3 - a3)
+        t0, t1, t2, t3 = n0, n1, n2, n3
+    _add(t0, l0, g, total, lost)
+    _add(t1, l1, g, total, lost)
+    _add(t2, l2, g, total, lost)
+    _add(t3, l3, g, total, lost)
+    for s in range(whole, value.size):
+        _add(value[s], 0.0, g, total, lost)
 
 
 @leaf
 def _sum_tile(value: F64, group: I32, total: F64, lost: F64) -> None:
     """Add the series of a tile, every one of which is known."""
+    others = 0
+    if value.size > 8 and group[0] == group[-1]:
+        for s in range(group.size):
+            others += group[s] != group[0]
+        if others == 0:
+            _sum_run(value, group[0], total, lost)
+            return
     for s in range(value.size):
-        g = group[s]
-        before = total[g]
-        after = before + value[s]
-        added = after - before
-        lost[g] += (before - (after - added)) + (value[s] - added)
-        total[g] = after
+        _add(value[s], 0.0, group[s], total, lost)
 
 
 @leaf

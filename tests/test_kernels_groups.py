@@ -107,11 +107,12 @@ def test_rates_in_groups_are_those_of_the_series_folded(first: Pages, second: Pa
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.6])
 @pytest.mark.parametrize("torn", [False, True])
-def test_a_target_of_several_tiles(share: float, torn: bool) -> None:
+@pytest.mark.parametrize("groups", [1, 40])
+def test_a_target_of_several_tiles(share: float, torn: bool, groups: int) -> None:
     """Few resets, or more than there is room for, in series of several tiles: the sums are those of the slow twin."""
     rng = np.random.default_rng(7)
     count = 2 * kernels_groups.TILE + 100
-    labels, now = series(count, 40), np.zeros(count)
+    labels, now = series(count, groups), np.zeros(count)
     shown: Pages = []
     for column in range(8):
         now = np.where(rng.random(count) < share, rng.integers(0, 3, count), now + rng.integers(1, 50, count))
