@@ -158,3 +158,19 @@ def test_a_target_that_is_gone_stays_with_what_it_did() -> None:
     assert [name for name, _ in found.targets] == ["t", "u", "v"]
     assert folded(found, "sum") == {"0": pytest.approx(20 + 5 * 2)}
     assert folded(found, "count") == {"0": 2.0}
+
+
+def test_resets_move_with_their_target() -> None:
+    """When what a target left behind is taken up by the others, the resets of these come along."""
+    store, rule = SeriesStore(), rule_of("u")
+    store.configure(REF, table_spec(rule), 0)
+    feed(store, "t", [{0: 9.0}, {0: 1.0}], LABELS, 100_000)
+    shown: Pages = [{0: 50.0, 1: 70.0}, {0: 5.0, 1: 7.0}, {0: 6.0, 1: 1.0}]
+    feed(store, "u", shown, LABELS, 100_000)
+    place = store.arena.rows[store.tables[REF].blocks["u"].row, k.EVENTS]
+    store.retain(REF, {"u"}, 120_000, lingers=False)
+    with patch.object(arena, "_FALLOW", 0):
+        feed(store, "v", [{0: 1.0}], LABELS, 100_000)
+    assert store.arena.rows[store.tables[REF].blocks["u"].row, k.EVENTS] < place
+    want = {g: naive.fold(r, "sum") for g, r in twins(shown, LABELS, 100_000, 120_000).items()}
+    assert folded(members(store, rule), "sum") == {g: pytest.approx(want[g]) for g in ("0", "1")}
