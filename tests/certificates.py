@@ -45,6 +45,11 @@ class Pair:
     def der(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
+    @property
+    def key_pem(self) -> bytes:
+        encryption = serialization.NoEncryption()
+        return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
     def load_into(self, context: ssl.SSLContext, directory: Path) -> None:
         """Show this to the server."""
         cert, key = (directory / f"{self.certificate.serial_number}.{end}" for end in ("crt", "key"))
@@ -55,10 +60,7 @@ class Pair:
         """Write this as PEM files."""
         chain = (self.certificate, *self.between)
         cert.write_bytes(b"".join(each.public_bytes(serialization.Encoding.PEM) for each in chain))
-        encryption = serialization.NoEncryption()
-        key.write_bytes(
-            self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        )
+        key.write_bytes(self.key_pem)
 
 
 @dataclass

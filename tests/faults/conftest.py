@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,12 @@ Record = Callable[[str, Fault, Measured], None]
 
 
 @pytest.fixture(scope="session")
-def record() -> Iterator[Record]:
-    """Return a function that keeps what a cell has brought; at the end it is written, if it is to be kept."""
-    kept: dict[str, object] = {}
+def record() -> Record:
+    """Return a function that keeps what a cell has brought, if it is to be kept."""
 
     def keep(thing: str, fault: Fault, measured: Measured) -> None:
-        kept[key(thing, fault)] = measured.as_json()
+        if path := os.environ.get("SPILLWAY_FAULT_RESULTS"):
+            found = {**load(Path(path)), key(thing, fault): measured.as_json()}
+            Path(path).write_text(f"{json.dumps(found, indent=1, sort_keys=True)}\n")
 
-    yield keep
-    if path := os.environ.get("SPILLWAY_FAULT_RESULTS"):
-        text = json.dumps({**load(Path(path)), **kept}, indent=1, sort_keys=True)
-        Path(path).write_text(f"{text}\n")
+    return keep

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from tests.adapter_process import VALUES, Adapter
 from tests.faults.judge import INTERVAL_MS, neighbour, reads, reason_of
 from tests.faults.matrix import Cell, Served
 from tests.faults.stage import MAX_AGE_S, Broken, Stage
@@ -68,8 +69,8 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
     broken_ms = now_ms()
     for broken, cell in pairs:
         _wait_for(stage, broken, cell, broken_ms)
-    counts = {name: len(stage.watcher.seen[name]) for name in names}
-    until_sync(lambda: all(len(stage.watcher.seen[name]) >= count + _DWELL for name, count in counts.items()), 60)
+    counts = [(broken, len(stage.answers(broken))) for broken, _ in pairs]
+    until_sync(lambda: all(len(stage.answers(broken)) >= count + _DWELL for broken, count in counts), 60)
     lasts_ms = max(cell.lasts_ms for _, cell in pairs)
     until_sync(lambda: now_ms() > broken_ms + lasts_ms, 60)
     mending_ms = now_ms()
@@ -80,11 +81,12 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
         # As long as it may take, and as this machine may need: what it took is measured, and judged, below.
         until_sync(lambda broken=broken: _is_back(stage, broken, mended_ms), 60)  # type: ignore[misc]
     ended_ms, after = now_ms(), {name: stage.reads(name) for name in near}
-    oldest, count, wrong = _neighbours(stage, began_ms, ended_ms)
+    unread = [(broken_ms, ended_ms)] if any(cell.served is Served.REFUSED for _, cell in pairs) else []
+    oldest, count, wrong = _neighbours(stage, began_ms, ended_ms, unread)
     total, missed = _missed(before, after, ended_ms - began_ms)
     found = {}
     for broken, cell in pairs:
-        seen = [each for each in stage.watcher.seen[broken.name] if began_ms <= each.asked_ms <= ended_ms]
+        seen = [each for each in stage.answers(broken) if began_ms <= each.asked_ms <= ended_ms]
         own, bad = _own(broken, cell, seen, Times(broken_ms, mending_ms, mended_ms))
         found[broken.name] = Measured(
             **own,
@@ -98,19 +100,33 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
 
 def _is_back(stage: Stage, broken: Broken, since_ms: float) -> bool:
     """Tell whether the newest answer is a value that was read since a moment."""
-    seen = stage.watcher.last(broken.name)
-    return seen is not None and seen.status == 200 and broken.is_back(seen, since_ms)
+    seen = stage.answers(broken)[-1:]
+    return bool(seen) and seen[0].status == 200 and broken.is_back(seen[0], since_ms)
 
 
 def _wait_for(stage: Stage, broken: Broken, cell: Cell, broken_ms: float) -> None:
+    if cell.served is Served.REFUSED:
+        return
     if cell.served is Served.UNKNOWN:
-        until_sync(lambda: _said(stage.watcher.last(broken.name), cell), 30)
+        until_sync(lambda: _said(stage.answers(broken)[-1], cell), 30)
     else:
         until_sync(lambda: now_ms() > broken_ms + 2 * _MAX_AGE_MS, 30)
 
 
-def _said(seen: Seen | None, cell: Cell) -> bool:
-    return seen is not None and seen.status == 503 and reason_of(seen.message)[0] == cell.reason
+def _said(seen: Seen, cell: Cell) -> bool:
+    return seen.status == 503 and reason_of(seen.message)[0] == cell.reason
+
+
+def started(adapter: Adapter, cell: Cell) -> Measured:
+    """Start an adapter; it must serve, or say in one line why it does not."""
+    try:
+        with adapter:
+            found = adapter.get(VALUES + "near-static").status
+        return Measured(wrong=() if (found, cell.served) == (200, Served.STARTED) else (f"it has started: {found}",))
+    except RuntimeError as error:
+        said = str(error).splitlines()
+    good = (cell.served, len(said), adapter.wait()) == (Served.NOT_STARTED, 1, 1) and cell.detail in said[-1]
+    return Measured(detail=said[-1].rsplit(": ", 1)[-1], wrong=() if good else tuple(said))
 
 
 class Times(NamedTuple):
@@ -125,10 +141,15 @@ def _own(broken: Broken, cell: Cell, seen: Sequence[Seen], times: Times) -> tupl
     """Judge the answers of what was broken. Returns figures, and what is wrong."""
     values, wrong = reads(seen, broken.was)
     wrong += [f"{each.age_ms:.0f} ms old: {each}" for each in values if each.age_ms > _MAX_AGE_MS + each.starved_ms]
-    wrong += [f"neither a value nor a 503: {each}" for each in seen if each.status not in (200, 503)]
+    fine = (0, 200) if cell.served is Served.REFUSED else (200, 503)
+    wrong += [f"neither a value nor what it must be: {each}" for each in seen if each.status not in fine]
     figures: dict[str, Any] = {"oldest": max((each.age_ms for each in values), default=0.0) / INTERVAL_MS}
     refused = [each for each in seen if each.status == 503]
-    if cell.served in (Served.CURRENT, Served.FOLLOWING):
+    if cell.served is Served.REFUSED:
+        said = {each.message for each in seen if times.broken_ms < each.asked_ms < times.mending_ms}
+        figures["detail"] = min(said)
+        wrong += [f"not refused, or not for that: {each}" for each in said if "CERTIFICATE_VERIFY_FAILED" not in each]
+    elif cell.served in (Served.CURRENT, Served.FOLLOWING):
         wrong += [f"503 instead of a value: {each}" for each in refused]
         during = [each for each in values if times.broken_ms < each.seen.asked_ms < times.mending_ms]
         if cell.served is Served.CURRENT and any(broken.is_back(each.seen, times.mended_ms) for each in during):
@@ -164,7 +185,7 @@ def _causes(cell: Cell, refused: Sequence[Seen]) -> tuple[list[tuple[str, str]],
     ]
     if len(set(named)) > 1 and cell.served is Served.UNKNOWN:
         wrong.append(f"the message changes: {sorted(set(named))}")
-    if nameless and nameless[-1] > refused[0].asked_ms + INTERVAL_MS:
+    if cell.reason != "Stale" and nameless and nameless[-1] > refused[0].asked_ms + INTERVAL_MS:
         wrong.append(f"a 503 without a cause until {nameless[-1] - refused[0].asked_ms:.0f} ms after the first")
     return causes, wrong
 
@@ -185,10 +206,13 @@ def _unknown_after(broken: Broken, seen: Sequence[Seen]) -> float | None:
     return None
 
 
-def _neighbours(stage: Stage, began_ms: float, ended_ms: float) -> tuple[float, int, list[str]]:
+def _neighbours(
+    stage: Stage, began_ms: float, ended_ms: float, unread: Sequence[tuple[float, float]]
+) -> tuple[float, int, list[str]]:
     oldest, count, wrong = 0.0, 0, list[str]()
     for near in stage.neighbours:
         seen = [each for each in stage.watcher.seen[near.name] if began_ms <= each.asked_ms <= ended_ms]
+        seen = [e for e in seen if e.status or not any(start <= e.asked_ms <= end for start, end in unread)]
         age_ms, lost = neighbour(near.name, seen, near.was)
         oldest, count, wrong = max(oldest, age_ms), count + len(seen), wrong + lost
     return oldest, count, wrong

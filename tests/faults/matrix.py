@@ -34,6 +34,9 @@ class Served(StrEnum):
     SOMETIMES = "the value while younger than `maxAge`, else 503"
     CURRENT = "the value, read on as ever; changes are followed afterwards"
     FOLLOWING = "the value, read on as ever; changes are followed in between"
+    JUMPS = "the value, or 503 until it was read again"
+    REFUSED = "nothing: readers do not accept it"
+    STARTED = "it starts, and serves as ever"
     NOT_STARTED = "it does not start, and says why"
 
 
@@ -146,11 +149,68 @@ DNS: Row = {
     ),
 }
 
+CONFIGURATION: Row = {
+    Fault.ABSENT: Cell("the whole directory is gone", Served.CURRENT),
+    Fault.REFUSES: Cell("a file cannot be opened", Served.CURRENT),
+    Fault.HANGS: Cell("a pipe that nobody writes to is in the place of a file", Served.CURRENT),
+    Fault.DRIPS: Cell("a file is written in place, a piece every 50 ms", Served.FOLLOWING),
+    Fault.CUTS: Cell("half of a file", Served.CURRENT),
+    Fault.GARBAGE: Cell("random bytes", Served.CURRENT),
+    Fault.TOO_MUCH: Cell("a file of 11 MiB", Served.CURRENT),
+    Fault.CREDENTIALS: Void("a file that must not be read is one that cannot be: refuses"),
+    Fault.EXPIRED: Void("files show none"),
+    Fault.FLAPS: Cell("the directory is gone and there in turn, a second each", Served.FOLLOWING),
+}
+_LATE = "it is read once, at the start, which it delays; nothing waits for it later"
+WRITTEN: Row = {
+    Fault.ABSENT: Cell("`--cert-dir` is not there", Served.STARTED),
+    Fault.REFUSES: Cell("`--cert-dir` is read-only", Served.NOT_STARTED, detail="Read-only file system"),
+    Fault.HANGS: Void(_LATE),
+    Fault.DRIPS: Void(_LATE),
+    Fault.CUTS: Cell("half of a certificate is in it", Served.STARTED),
+    Fault.GARBAGE: Cell("random bytes are in it", Served.STARTED),
+    Fault.TOO_MUCH: Cell("the disk is full", Served.NOT_STARTED, detail="No space left on device"),
+    Fault.CREDENTIALS: Cell("another certificate's key is in it", Served.STARTED),
+    Fault.EXPIRED: Cell("a certificate that has expired is in it", Served.STARTED),
+    Fault.FLAPS: Void("nothing is written after the start"),
+}
+_MEMORY = "a Secret's volume is memory, and holds at most 1 MiB"
+CERTIFICATE: Row = {
+    Fault.ABSENT: Cell("certificate and key are gone", Served.CURRENT),
+    Fault.REFUSES: Cell("certificate and key cannot be opened", Served.CURRENT),
+    Fault.HANGS: Void(_MEMORY),
+    Fault.DRIPS: Cell("both are written in place, a piece every 50 ms, and not to the end", Served.CURRENT),
+    Fault.CUTS: Cell("a new certificate is there, and its key not yet", Served.CURRENT),
+    Fault.GARBAGE: Cell("random bytes for the certificate", Served.CURRENT),
+    Fault.TOO_MUCH: Void(_MEMORY),
+    Fault.CREDENTIALS: Cell("the key is another certificate's", Served.CURRENT),
+    Fault.EXPIRED: Cell("a pair that expired yesterday takes its place", Served.REFUSED),
+    Fault.FLAPS: Cell("random bytes and a good certificate in turn, a second each", Served.FOLLOWING),
+}
+
+_ALWAYS = "a clock always says something"
+CLOCK: Row = {
+    Fault.ABSENT: Void(_ALWAYS),
+    Fault.REFUSES: Void(_ALWAYS),
+    Fault.HANGS: Cell("the process is suspended for twice `maxAge`, as with its machine", Served.JUMPS, "Stale"),
+    Fault.DRIPS: Cell("it runs at half its speed", Served.JUMPS, "Stale"),
+    Fault.CUTS: Cell("it is set back by an hour", Served.JUMPS, "Stale"),
+    Fault.GARBAGE: Cell("it says 1971", Served.JUMPS, "Stale"),
+    Fault.TOO_MUCH: Cell("it is set forward by an hour", Served.JUMPS, "Stale"),
+    Fault.CREDENTIALS: Void("a clock wants none"),
+    Fault.EXPIRED: Cell("it is set two years forward, past the end of our certificate", Served.JUMPS, "Stale"),
+    Fault.FLAPS: Cell("it is ten seconds ahead and right in turn, a second each", Served.JUMPS, "Stale"),
+}
+
 MATRIX: Mapping[str, Row] = {
     "Redis": REDIS,
     "scrape target": SCRAPE,
     "Kubernetes API": KUBERNETES,
     "DNS": DNS,
+    "our clock": CLOCK,
+    "our disk: configuration": CONFIGURATION,
+    "our disk: what is written": WRITTEN,
+    "our certificate": CERTIFICATE,
 }
 """Thing → fault → cell. Each thing has each fault, if only to say why it has no meaning there."""
 

@@ -102,12 +102,12 @@ def _answer(question: bytes, fault: Fault | None, *, tcp: bool) -> bytes:
     return question[:2] + struct.pack(">HHHHH", 0x8180, 1, len(records), 0, 0) + asked + b"".join(records)
 
 
-def needs_own_names() -> None:
-    """Skip where a process cannot have a resolv.conf of its own, and say why."""
+def needs_mounts() -> None:
+    """Skip where a process cannot have mounts of its own, as of a resolv.conf or a small disk, and say why."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("a process with a resolv.conf of its own needs root and unshare(1)")
+        pytest.skip("a process with mounts of its own needs root and unshare(1)")
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        pytest.skip("a process with a resolv.conf of its own needs the right to a mount namespace (CAP_SYS_ADMIN)")
+        pytest.skip("a process with mounts of its own needs the right to a mount namespace (CAP_SYS_ADMIN)")
 
 
 class OwnNames(Adapter):

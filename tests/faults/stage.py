@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import yaml
 
@@ -58,6 +58,16 @@ class Broken(Protocol):
     ) -> None: ...
 
 
+@runtime_checkable
+class Elsewhere(Protocol):
+    """What is broken, if it is another replica that is, with its own answers."""
+
+    @property
+    def answers(self) -> list[Seen]:
+        """What it has answered."""
+        ...
+
+
 @dataclass(frozen=True)
 class Neighbour:
     """A metric that is healthy throughout, and its oracle."""
@@ -96,6 +106,7 @@ class Stage:
         make: Returns what is going to be broken; it is entered.
         start: How the adapter is started.
         more: Further neighbours, beside a Redis, a page and a fixed value.
+        handshakes: Read over a new connection each time.
 
     Attributes:
         config: The directory of the adapter's files: one for all neighbours, and one for each broken metric.
@@ -107,7 +118,10 @@ class Stage:
         make: Callable[[Proxies], Sequence[Broken]],
         start: Start = Adapter,
         more: Sequence[Neighbour] = (),
+        *,
+        handshakes: bool = False,
     ) -> None:
+        self._handshakes = handshakes
         self.config = directory / "metrics"
         self._directory = directory
         self._make = make
@@ -133,7 +147,7 @@ class Stage:
                     (self.config / f"{each.name}.yaml").write_text(yaml.safe_dump_all(metrics))
             self.adapter = stack.enter_context(self._start(self._directory, self.config))
             names = [*(each.name for each in self.neighbours), *(each.name for each in self.broken)]
-            self.watcher = stack.enter_context(Watcher(self.adapter, names))
+            self.watcher = stack.enter_context(Watcher(self.adapter, names, handshakes=self._handshakes))
             self._stack = stack.pop_all()
         return self
 
@@ -141,6 +155,10 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def answers(self, broken: Broken) -> list[Seen]:
+        """Return what was read of what is broken, here or where it is read."""
+        return broken.answers if isinstance(broken, Elsewhere) else self.watcher.seen[broken.name]
 
     def reads(self, name: str) -> dict[str, float]:
         """Return how often a metric was read, by outcome, since the start."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.faults.matrix import MATRIX, Cell, Fault, Served, Void
+from tests.faults.matrix import MATRIX, Cell, Fault, Void
 from tests.faults.stage import MAX_AGE_S
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "faults.md"
@@ -29,7 +29,9 @@ says the same, word for word, since an HPA copies it into events.
 
 **Neighbours** are another Redis, another page, and a fixed value, read by the same process. In every row none of their
 answers was an error or a wrong value, none was older than 2 intervals, and no collection was missed or failed; the
-column has the oldest of their values and the number of their reads.
+column has the oldest of their values and the number of their reads. While our certificate is one that nobody accepts,
+they cannot be read either, but are still collected. A broken clock is that of one replica, and the neighbours are read
+from another one.
 """
 
 
@@ -64,11 +66,10 @@ def _sections(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _line(fault: Fault, cell: Cell, measured: Mapping[str, Any]) -> str:
-    said = f"{cell.reason}: `{cell.detail}`" if cell.reason else f"`{cell.detail}`" if cell.detail else ""
+    said = ": ".join([*([cell.reason] if cell.reason else []), *([f"`{cell.detail}`"] if cell.detail else [])])
     times = [_time(measured.get(name)) for name in ("oldest", "unknown_after", "back_after")]
-    if cell.served is not Served.UNKNOWN:
-        times[1] = ""
-    near = f"{_time(measured.get('neighbour_oldest'))}, {measured['neighbour_reads']} reads" if measured else ""
+    oldest, count = measured.get("neighbour_oldest"), measured.get("neighbour_reads")
+    near = "" if oldest is None else f"{_time(oldest)}, {count} reads"
     return _row(fault, cell.how, cell.served, said, *times, near)
 
 

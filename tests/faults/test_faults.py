@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tests.faults.clock import BrokenClock
 from tests.faults.conftest import Record
-from tests.faults.course import course
+from tests.faults.course import course, started
+from tests.faults.files import BrokenCertificate, BrokenFile, Certificates, Starting
 from tests.faults.kubernetes import Api, BrokenApi
-from tests.faults.matrix import MATRIX, Cell, Fault, Void, cells
-from tests.faults.names import BrokenNames, NameServer, OwnNames, needs_own_names
+from tests.faults.matrix import MATRIX, Cell, Fault, Served, Void, cells
+from tests.faults.names import BrokenNames, NameServer, OwnNames, needs_mounts
 from tests.faults.proxy import Proxies
 from tests.faults.sources import SOURCES, BrokenSource
-from tests.faults.stage import Stage
+from tests.faults.stage import Stage, fixed
 from tests.faults.table import DOCUMENT, document, key, load
 
 
@@ -94,7 +97,7 @@ NAMES = [fault for fault, cell in MATRIX["DNS"].items() if isinstance(cell, Cell
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Return an adapter with a name server of its own, and a name for each fault."""
-    needs_own_names()
+    needs_mounts()
     directory = tmp_path_factory.mktemp("names")
 
     with (
@@ -114,6 +117,78 @@ def test_dns(fault: Fault, names: Stage, record: Record) -> None:
     measured = course(names, [(broken, cell_of("DNS", fault))])[broken.name]
     assert not measured.wrong
     record("DNS", fault, measured)
+
+
+FILES = [fault for fault, cell in MATRIX["our disk: configuration"].items() if isinstance(cell, Cell)]
+WRITTEN = [fault for fault, cell in MATRIX["our disk: what is written"].items() if isinstance(cell, Cell)]
+CERTIFICATE = [fault for fault, cell in MATRIX["our certificate"].items() if isinstance(cell, Cell)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Return an adapter with a file for each fault."""
+    directory = tmp_path_factory.mktemp("files")
+    with Stage(directory, lambda _: [BrokenFile(fault, directory / "metrics") for fault in FILES]) as stage:
+        yield stage
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", FILES)
+def test_our_configuration(fault: Fault, files: Stage, record: Record) -> None:
+    """A file of the configuration broken in one way: the last good one counts, and the next good one."""
+    broken = files.broken[FILES.index(fault)]
+    measured = course(files, [(broken, cell_of("our disk: configuration", fault))])[broken.name]
+    assert not measured.wrong
+    record("our disk: configuration", fault, measured)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", WRITTEN)
+def test_what_we_write(fault: Fault, tmp_path: Path, record: Record) -> None:
+    """A disk broken at the start: what can be made anew is, and what cannot ends the start with one line."""
+    cell = cell_of("our disk: what is written", fault)
+    if cell.served is Served.NOT_STARTED:
+        needs_mounts()
+    config = tmp_path / "metrics.yaml"
+    config.write_text(yaml.safe_dump(fixed("near-static", 1).metric))
+    measured = started(Starting(fault, tmp_path, config), cell)
+    assert not measured.wrong
+    record("our disk: what is written", fault, measured)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Return an adapter with a certificate from files."""
+    directory = tmp_path_factory.mktemp("certificate")
+    pairs = Certificates(directory / "serving")
+    with Stage(
+        directory, lambda _: [BrokenCertificate(fault, pairs) for fault in CERTIFICATE], pairs.start, handshakes=True
+    ) as stage:
+        yield stage
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", CERTIFICATE)
+def test_our_certificate(fault: Fault, certificate: Stage, record: Record) -> None:
+    """The serving certificate broken in one way while it is replaced: the last good one is shown, then the new one."""
+    broken = certificate.broken[CERTIFICATE.index(fault)]
+    measured = course(certificate, [(broken, cell_of("our certificate", fault))])[broken.name]
+    assert not measured.wrong
+    record("our certificate", fault, measured)
+
+
+CLOCK = [fault for fault, cell in MATRIX["our clock"].items() if isinstance(cell, Cell)]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", CLOCK)
+def test_our_clock(fault: Fault, tmp_path: Path, record: Record) -> None:
+    """A replica whose clock is set wrong serves no wrong value and is itself again soon; the one beside it is right."""
+    with Stage(tmp_path, lambda _: [BrokenClock(fault, tmp_path)]) as stage:
+        [broken] = stage.broken
+        measured = course(stage, [(broken, cell_of("our clock", fault))])[broken.name]
+    assert not measured.wrong
+    record("our clock", fault, measured)
 
 
 def test_the_matrix_is_whole() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from tests.adapter_process import VALUES, Adapter
@@ -23,12 +23,12 @@ _EVERY_S = 0.1
 _UNITS = {"m": 0.001, "": 1.0, "k": 1e3, "M": 1e6}
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """One answer. `status` 0: there was none.
 
     `asked_ms` is when the question left, so that an age judged by it is never longer than it was; `starved_ms` is how
-    long the adapter has waited for a processor in its life, which is the machine's fault and not its own.
+    long the adapter has waited for a processor in its life, which is the machine's fault and not its own. `shown` is
+    the serial number of the certificate that was shown for it.
     """
 
     asked_ms: float
@@ -37,12 +37,20 @@ class Seen:
     stamp_ms: float
     message: str
     starved_ms: float
+    shown: str = ""
 
 
 class Watcher:
-    """Reads some metrics of an adapter over one connection, ten times a second, while the block runs."""
+    """Reads some metrics of an adapter, ten times a second, while the block runs.
 
-    def __init__(self, adapter: Adapter, names: Sequence[str]) -> None:
+    Args:
+        adapter: Is read.
+        names: What is read of it.
+        handshakes: Over a new connection each time, not always over the same.
+    """
+
+    def __init__(self, adapter: Adapter, names: Sequence[str], *, handshakes: bool = False) -> None:
+        self._handshakes = handshakes
         self._adapter = adapter
         self._names = tuple(names)
         self.seen: defaultdict[str, list[Seen]] = defaultdict(list)
@@ -73,17 +81,22 @@ class Watcher:
                 port = self._adapter.port("secure_port")
                 context = self._adapter.context()
                 self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+            if self._connection.sock is None:
+                self._connection.connect()
+            shown = _serial(self._connection)
             self._connection.request("GET", VALUES + quote(name), headers=self._adapter.identity())
             with self._connection.getresponse() as response:
                 status, body = response.status, json.loads(response.read())
+            if self._handshakes:
+                self._connection.close()
         except (OSError, http.client.HTTPException) as error:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
             return Seen(asked_ms, 0, 0, 0, f"{type(error).__name__}: {error}", starved_ms)
         if status != 200:
-            return Seen(asked_ms, status, 0, 0, body["message"], starved_ms)
-        return _value(body["items"], asked_ms, starved_ms)
+            return Seen(asked_ms, status, 0, 0, body["message"], starved_ms, shown)
+        return _value(body["items"], asked_ms, starved_ms)._replace(shown=shown)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -96,6 +109,11 @@ class Watcher:
         self._thread.join(30)
         if self._connection is not None:
             self._connection.close()
+
+
+def _serial(connection: http.client.HTTPSConnection) -> str:
+    certificate = connection.sock.getpeercert() if isinstance(connection.sock, ssl.SSLSocket) else None
+    return str((certificate or {}).get("serialNumber", ""))
 
 
 def _value(items: Sequence[Mapping[str, Any]], asked_ms: float, starved_ms: float) -> Seen:
