@@ -9,7 +9,8 @@ import numpy as np
 from scaler.evaluate import table_spec
 from scaler.model import EXTERNAL_METRICS_GROUP, F64, I32, I64, Batch, Labels, Layout, MetricRef, labels_of
 from scaler.rules import Aggregate, Function, MetricRule, Signal
-from scaler.store import Block, SeriesStore
+from scaler.store import SeriesStore
+from scaler.tables import Block
 
 GROUPS = 1000
 INTERVAL_MS = 15_000

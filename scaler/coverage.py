@@ -9,7 +9,7 @@ import numpy as np
 from scaler.answer import time_of_day
 from scaler.model import Reason, Unknown
 from scaler.rules import MetricRule
-from scaler.store import Block, Roster, Table
+from scaler.tables import Block, Roster, Table
 
 _NAMED = 3
 """How many unknown targets a detail names."""

@@ -28,7 +28,8 @@ from scaler.model import (
 )
 from scaler.policy import earlier, lost_item, next_change_ms
 from scaler.rules import COUNTER, CounterStart, Function, MetricRule
-from scaler.store import SeriesStore, TableSpec, since
+from scaler.store import SeriesStore, since
+from scaler.tables import TableSpec
 
 
 def table_spec(rule: MetricRule) -> TableSpec:

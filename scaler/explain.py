@@ -17,7 +17,8 @@ from scaler.model import ExternalMetricValue, MetricResult, Past, Reason, Then, 
 from scaler.policy import FOREVER_MS, stand_ins
 from scaler.rules import MetricRule, duration_text
 from scaler.selector import EVERYTHING
-from scaler.store import Block, SeriesStore
+from scaler.store import SeriesStore
+from scaler.tables import Block
 
 _SHOWN = 100
 """How many targets, series (of all targets) and items are shown."""

@@ -19,7 +19,8 @@ from scaler.items import FOLD
 from scaler.members import members_of
 from scaler.model import F64, I32, I64, U8, Labels, Reason, Unknown
 from scaler.rules import TWO_SAMPLES, AggregateOp, MetricRule
-from scaler.store import Block, SeriesStore, Table
+from scaler.store import SeriesStore
+from scaler.tables import Block, Table
 
 _SHOWN = 100
 """How many members and buckets of an item are shown."""

@@ -17,7 +17,7 @@ from scaler.histograms import Histograms, groups_of
 from scaler.members import Folded, Members, times_of
 from scaler.model import F64, I64, U8, ExternalMetricValue, Labels, Reason, Unknown, UnknownItem
 from scaler.rules import TWO_SAMPLES, AggregateOp, Function, MetricRule
-from scaler.store import Table
+from scaler.tables import Table
 
 FOLD = {
     AggregateOp.SUM: k.SUM,

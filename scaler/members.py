@@ -13,7 +13,8 @@ from scaler import kernels as k
 from scaler import kernels_groups, signals
 from scaler.model import F64, I32, I64, U8, Labels
 from scaler.rules import Function, MetricRule
-from scaler.store import Block, Roster, SeriesStore, Table
+from scaler.store import SeriesStore
+from scaler.tables import Block, Roster, Table
 
 _LATE = 1.1
 """Intervals since a target's newest read after which it has missed one: as late as Prometheus takes to be regular."""

@@ -14,7 +14,8 @@ from scaler import arena, signals
 from scaler import kernels as k
 from scaler.model import EXTERNAL_METRICS_GROUP, Labels, MetricRef, Reason, Unknown
 from scaler.rules import Function, Signal
-from scaler.store import SeriesStore, TableSpec, since
+from scaler.store import SeriesStore, since
+from scaler.tables import TableSpec
 from tests import naive
 from tests.builders import REF, batch, failure, queue
 from tests.range_functions import STATES
