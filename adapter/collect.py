@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -24,6 +25,9 @@ Spec = TypeVar("Spec")
 
 _WAITING = 0.5
 """Of its timeout that a read may wait for its turn: with less left than the rest, a slow one would be blamed for it."""
+
+_SOON_MS = 30_000
+"""A changed endpoint with a longer interval is read at once: a new metric is not to wait for long."""
 
 _SHOWN = 20
 """Endpoints of a metric that explain lists."""
@@ -43,6 +47,34 @@ def plan(current: Collection[Spec], wanted: Collection[Spec]) -> tuple[list[Spec
     return [s for s in wanted if s not in have], [s for s in current if s not in want]
 
 
+def successors(stopping: Iterable[Spec], starting: Iterable[Spec], key: Callable[[Spec], object]) -> dict[Spec, Spec]:
+    """Return which of those that stop goes on as which of those that start: where a key is there once on each side."""
+    before, after = _by_key(stopping, key), _by_key(starting, key)
+    return {old[0]: after[k][0] for k, old in before.items() if len(old) == 1 and len(after.get(k, ())) == 1}
+
+
+def _by_key(specs: Iterable[Spec], key: Callable[[Spec], object]) -> dict[object, list[Spec]]:
+    found: dict[object, list[Spec]] = {}
+    for spec in specs:
+        found.setdefault(key(spec), []).append(spec)
+    return found
+
+
+@dataclass(slots=True)
+class _Polled:
+    """One endpoint that is read for ever.
+
+    Attributes:
+        spec: What is to be read from the next read on.
+        stale: Metrics of which a read that is under way brings what is no longer wanted.
+        task: Reads it.
+    """
+
+    spec: EndpointSpec
+    stale: frozenset[MetricRef] = frozenset()
+    task: asyncio.Task[None] | None = None
+
+
 class Collector:
     """The tasks that read. `tasks` is their parent: it outlives them."""
 
@@ -58,7 +90,7 @@ class Collector:
         self._submit = submit
         self._now_ms = now_ms
         self._telemetry = telemetry
-        self._tasks: dict[EndpointSpec, asyncio.Task[None]] = {}
+        self._polled: dict[EndpointSpec, _Polled] = {}
         self._max_age_ms: Mapping[MetricRef, int] = {}
         self._breakers: dict[EndpointSpec, Breaker] = {}
         self._opened: Counter[str] = Counter()
@@ -67,7 +99,7 @@ class Collector:
     @property
     def specs(self) -> Collection[EndpointSpec]:
         """The endpoints being read, as a copy: telemetry asks from another thread."""
-        return list(self._tasks)
+        return list(self._polled)
 
     @property
     def breakers(self) -> Mapping[EndpointSpec, Breaker]:
@@ -80,22 +112,47 @@ class Collector:
         return self._opened.copy()
 
     def apply(
-        self, wanted: Collection[EndpointSpec], max_age_ms: Mapping[MetricRef, int] = MappingProxyType({})
+        self,
+        wanted: Collection[EndpointSpec],
+        max_age_ms: Mapping[MetricRef, int] = MappingProxyType({}),
+        other: Collection[MetricRef] = (),
     ) -> None:
         """Read exactly these endpoints. Those that stay are not disturbed.
+
+        One that works and is read for other metrics from now on keeps its rhythm: a read that is missed, or comes
+        between two others, bends the rates of all that are on the same page.
 
         Args:
             wanted: The endpoints.
             max_age_ms: How old a good read may be and still count, by metric; 0 for those that are not in it.
+            other: The metrics that are read from something else than before.
         """
         self._max_age_ms = max_age_ms
-        starting, stopping = plan(self._tasks, wanted)
+        starting, stopping = plan(self._polled, wanted)
+        going_on = successors(filter(self._keeps_its_rhythm, stopping), starting, _place)
+        for old, new in going_on.items():
+            polled = self._polled[new] = self._polled.pop(old)
+            self._breakers[new] = self._breakers.pop(old)
+            polled.spec, polled.stale = new, polled.stale | frozenset(other)
         for spec in stopping:
-            self._tasks.pop(spec).cancel()
-            self._breakers.pop(spec, None)
+            if spec not in going_on:
+                _cancel(self._polled.pop(spec))
+                self._breakers.pop(spec, None)
+        begun = set(going_on.values())
+        starting = [spec for spec in starting if spec not in begun]
         for spec in starting:
-            polling = self._poll(spec, len(starting))
-            self._tasks[spec] = self._parent.create_task(polling, name=f"collect {spec.name}")
+            polled = self._polled[spec] = _Polled(spec)
+            polled.task = self._parent.create_task(self._poll(polled, len(starting)), name=f"collect {spec.name}")
+
+    def _keeps_its_rhythm(self, spec: EndpointSpec) -> bool:
+        """Say whether a changed endpoint may wait for its next turn: it works, and that turn is soon."""
+        breaker = self._breakers.get(spec)
+        return (
+            breaker is not None
+            and breaker.good_ms is not None
+            and not breaker.failures
+            and spec.interval_ms <= _SOON_MS
+        )
 
     def explain(self, ref: MetricRef) -> dict[str, Any]:
         """Return the endpoints that a metric is read from, those in trouble first, as many as a person reads."""
@@ -112,32 +169,37 @@ class Collector:
 
     async def stop(self) -> None:
         """Stop all reading and wait for it."""
-        tasks = list(self._tasks.values())
+        tasks = [polled.task for polled in self._polled.values() if polled.task is not None]
         self.apply([])
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _poll(self, spec: EndpointSpec, starting: int) -> None:
+    async def _poll(self, polled: _Polled, starting: int) -> None:
         """Read one endpoint for ever; it is one of so many that begin together."""
-        began_ms = self._now_ms()
+        spec, began_ms = polled.spec, self._now_ms()
         breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms, starting)
         endpoint = spec.open()
         failing = True  # until it has shown that it works: a crowd of newcomers must not crowd out what does
         try:
             await asyncio.sleep(breaker.wait_ms(began_ms, began_ms) / 1000)
             while True:
+                if polled.spec is not spec:
+                    await endpoint.close()
+                    spec, polled.stale = polled.spec, frozenset()
+                    endpoint = spec.open()
                 breaker = self._breakers[spec] = breaker.began(self._now_ms())
                 outcome = await self._read(spec, endpoint, failing=failing)
+                self._submit([batch for batch in outcome.batches if batch.metric not in polled.stale])
                 if outcome.had_turn:  # what others do makes nobody one of those that fail
                     failing = outcome.unknown is not None
                 before, breaker = breaker, self._after(spec, breaker, outcome)
-                self._breakers[spec] = breaker
+                self._breakers[polled.spec] = breaker
                 self._note(spec, before, breaker)
                 await asyncio.sleep(breaker.wait_ms(outcome.read_ms, self._now_ms()) / 1000)
         finally:
             await endpoint.close()
 
     async def _read(self, spec: EndpointSpec, endpoint: Endpoint, *, failing: bool) -> Outcome:
-        """Read once, when it is our turn, and hand on what it brought."""
+        """Read once, when it is our turn."""
         started, now_s = time.perf_counter(), asyncio.get_running_loop().time()
         deadline, latest = now_s + spec.timeout_ms / 1000, now_s + _WAITING * spec.timeout_ms / 1000
         try:
@@ -146,7 +208,6 @@ class Collector:
         except NoTurnError as late:
             read_ms, unknown = self._now_ms(), Unknown(Reason.SOURCE_ERROR, str(late))
             outcome = Outcome(endpoint.failed(unknown, read_ms), read_ms, unknown, had_turn=False)
-        self._submit(outcome.batches)
         told = "ok" if outcome.unknown is None else outcome.unknown.reason.value
         samples = sum(len(batch.layout) - len(batch.problems) for batch in outcome.batches)
         self._telemetry.collected(spec.type, told, time.perf_counter() - started, samples)
@@ -171,6 +232,16 @@ class Collector:
         elif before.failure != after.failure:
             told = {"reason": after.failure.reason.value, "detail": after.failure.detail}
             log.warning("source failing", extra=fields | told)
+
+
+def _place(spec: EndpointSpec) -> tuple[str, str, str, int]:
+    """Return where and how often something is read, whatever is read there."""
+    return spec.type, spec.namespace, spec.name, spec.interval_ms
+
+
+def _cancel(polled: _Polled) -> None:
+    if polled.task is not None:
+        polled.task.cancel()
 
 
 class Outcome(NamedTuple):

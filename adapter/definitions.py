@@ -61,8 +61,8 @@ class Definitions:
         """Put into use what is defined now."""
         metrics = self._complete(self._in_files)
         self._aliases = shared(metrics, self._shares)
-        self._pipeline.configure({metric.rule.ref: metric.rule for metric in metrics})
-        self._collector.apply(endpoints(metrics), {m.rule.ref: m.rule.max_age_ms for m in metrics})
+        other = self._pipeline.configure({metric.rule.ref: metric.rule for metric in metrics})
+        self._collector.apply(endpoints(metrics), {m.rule.ref: m.rule.max_age_ms for m in metrics}, other)
         if len(metrics) != self._count:
             self._count = len(metrics)
             log.info("metrics defined", extra={"metrics": len(metrics), "endpoints": len(self._collector.specs)})

@@ -166,20 +166,22 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
             self.reads[batch.metric, _outcome(batch)] += 1
         self._wake.set()
 
-    def configure(self, rules: Mapping[MetricRef, MetricRule]) -> None:
-        """Replace the rules. A metric whose meaning has changed is unknown until it was read again."""
-        # What an old source brought must not be taken for what the new one says.
-        other = {
-            ref for ref, rule in rules.items() if ref in self._rules and self._rules[ref].source_id != rule.source_id
-        }
-        if other:
-            self._inbox.batches = [batch for batch in self._inbox.batches if batch.metric not in other]
+    def configure(self, rules: Mapping[MetricRef, MetricRule]) -> frozenset[MetricRef]:
+        """Replace the rules. A metric whose meaning has changed is unknown until it was read again.
+
+        Returns:
+            The metrics of which nothing counts that was read, or is being read, for the rules before.
+        """
+        before = self._rules
+        other = frozenset(r for r, rule in rules.items() if r not in before or before[r].source_id != rule.source_id)
+        self._inbox.batches = [batch for batch in self._inbox.batches if batch.metric not in other]
         self._inbox.rules = rules
         self._rules = rules
         for key in [key for key in self.reads if key[0] not in rules]:
             del self.reads[key]
         self._not_before_s = {}
         self._wake.set()
+        return other
 
     async def run(self) -> None:
         """Evaluate whatever comes in, until cancelled."""

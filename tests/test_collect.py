@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import pytest
 
-from adapter.collect import Collector, plan, read_once
+from adapter.collect import Collector, plan, read_once, successors
 from adapter.sources import SourceFailureError
 from scaler.model import Batch, MetricRef, Reason, Unknown
 from tests.builders import REF, batch, failure, queue
@@ -160,4 +161,97 @@ def test_the_same_spec_keeps_its_endpoint_open() -> None:
             assert second.opened == []
 
     noted: list[Batch] = []
+    asyncio.run(scenario())
+
+
+def test_who_goes_on_as_whom() -> None:
+    """Only where a place is there once before and once after is it clear what became of an endpoint."""
+    pairs = successors(["a1", "b1", "c1", "c2"], ["a2", "c3", "d1"], lambda name: name[0])
+    assert pairs == {"a1": "a2"}
+
+
+class Held(Scripted):
+    """An endpoint whose read waits to be let go."""
+
+    def __init__(self, act: Callable[[], list[Batch]], gate: asyncio.Event) -> None:
+        super().__init__(act)
+        self.gate = gate
+        self.reads_ms: list[int] = []
+
+    async def collect(self, now_ms: int) -> list[Batch]:
+        self.reads_ms.append(now_ms)
+        await self.gate.wait()
+        return self.act()
+
+
+@dataclass(frozen=True)
+class HeldSpec(Spec):
+    gate: asyncio.Event = field(default_factory=asyncio.Event, compare=False)
+    held: list[Held] = field(default_factory=list, compare=False)
+    version: int = 0
+
+    def open(self) -> Held:
+        self.held.append(Held(self.act, self.gate))
+        return self.held[-1]
+
+
+def test_an_endpoint_that_is_read_for_other_metrics_keeps_its_rhythm() -> None:
+    """A change lets the read under way end and count, but for what is read from elsewhere now; none comes between."""
+    submitted: list[Batch] = []
+    changed = REF._replace(name="changed")
+
+    def clock() -> int:
+        return time.time_ns() // 1_000_000
+
+    def both() -> list[Batch]:
+        one = batch(1, {queue("a"): 1})
+        return [one, replace(one, metric=changed)]
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            collector = Collector(tasks, submitted.extend, clock, Told())
+            old, new = HeldSpec("x", both, interval_ms=200), HeldSpec("x", both, interval_ms=200, version=1)
+            old.gate.set()
+            collector.apply([old])
+            await until(lambda: len(submitted) == 2)  # it works
+            old.gate.clear()
+            old.held[0].reads_ms.clear()
+            await until(lambda: old.held[0].reads_ms)
+            collector.apply([new], other=[changed])
+            assert list(collector.specs) == list(collector.breakers) == [new]
+            assert (new.held, old.held[0].closed) == ([], False)
+            old.gate.set()
+            await until(lambda: len(submitted) == 3)
+            assert submitted[2].metric == REF
+            planned_ms = collector.breakers[new].next_ms
+            new.gate.set()
+            await until(lambda: len(submitted) == 5)
+            assert [b.metric for b in submitted[3:]] == [REF, changed]
+            assert new.held[0].reads_ms[0] >= planned_ms - 1
+            assert old.held[0].closed
+            assert list(collector.breakers) == [new]
+            await collector.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_change_that_may_mend_is_used_at_once() -> None:
+    """What fails is opened anew when its definition changes: nobody waits for the turn of a breaker."""
+
+    def fails() -> list[Batch]:
+        raise SourceFailureError("connection refused")
+
+    async def scenario() -> None:
+        submitted: list[Batch] = []
+        async with asyncio.TaskGroup() as tasks:
+            collector = Collector(tasks, submitted.extend, lambda: 0, Told())
+            bad, good = HeldSpec("x", fails), HeldSpec("x", list, version=1)
+            bad.gate.set()
+            collector.apply([bad])
+            await until(lambda: bad in collector.breakers and collector.breakers[bad].failures > 0)
+            collector.apply([good])
+            await until(lambda: good.held and good.held[0].reads_ms)
+            assert bad.held[0].closed
+            await collector.stop()
+
     asyncio.run(scenario())
