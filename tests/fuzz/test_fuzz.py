@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scaler.jit import compile_all
 from tests.fuzz.bounds import HangError, bounded
 from tests.fuzz.targets import TARGETS
 
@@ -77,6 +78,12 @@ edits = st.lists(
     min_size=1,
     max_size=4,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    """An input that happens to be the first does not pay for the kernels."""
+    compile_all()
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -189,13 +189,9 @@ class Oracle:
 
 
 def _is_full(version: Definition, since_s: float, at_s: float) -> bool:
-    """Tell whether a window that ends at a time is full of samples: nothing was new or broken in it.
-
-    A page that is wanted for other metrics too is read anew at once, off its rhythm; as in Prometheus a rate is then
-    extrapolated by less than a window.
-    """
+    """Tell whether a window that ends at a time is full of samples: nothing was new or broken in it."""
     quiet_s = at_s - version.window_s - RECOVER_S
-    return quiet_s > since_s and (version.source is None or not version.source.disturbed(quiet_s, at_s))
+    return quiet_s > since_s and (version.source is None or not version.source.faults.during(quiet_s, at_s))
 
 
 def number(text: str) -> float:

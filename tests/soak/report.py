@@ -17,7 +17,7 @@ oracle that shares no code with the adapter judges each answer:
 - a value was true at its timestamp, or during the read that began then, and is not older than `maxAge`; no item is
   missing;
 - a rate over a full window is the slope of its counter within 3%, but for reads that a busy machine makes late; while
-  its window fills, or when its page has just begun to be read for other metrics too, it may be less;
+  its window fills it may be less;
 - 503 names a reason that fits a fault that was there, or the metric is new;
 - 404 only while the metric is not defined.
 

@@ -144,16 +144,10 @@ def _end(span: list[object]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a metric is read from, when that was broken, and when other metrics began or ceased to be read from it."""
+    """What a metric is read from, and when that was broken."""
 
     name: str
     faults: Faults = field(default_factory=Faults)
-    changes: deque[float] = field(default_factory=lambda: deque(maxlen=100))
-
-    def disturbed(self, from_s: float, to_s: float) -> bool:
-        """Tell whether it was broken, or read anew for a change, at any moment of a time."""
-        changed = any(from_s <= each <= to_s for each in self.changes.copy())
-        return changed or bool(self.faults.during(from_s, to_s))
 
 
 @dataclass(frozen=True, slots=True)

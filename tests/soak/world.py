@@ -186,21 +186,12 @@ class World:
         for name, written in metrics.items():
             timeline = self._oracle.timeline(name)
             if timeline.current is not written.definition:
-                self._disturb(timeline.current, now_s)
-                self._disturb(written.definition, now_s)
                 timeline.change(written.definition, now_s)
         before = self._names_of.get(number, set())
         for name in before - metrics.keys():
-            timeline = self._oracle.timeline(name)
-            self._disturb(timeline.current, now_s)
-            timeline.change(None, now_s)
+            self._oracle.timeline(name).change(None, now_s)
         self._names_of[number] = set(metrics)
         self._replace(number, yaml.dump_all([one.document for one in metrics.values()], Dumper=_DUMPER))
-
-    @staticmethod
-    def _disturb(definition: Definition | None, now_s: float) -> None:
-        if definition is not None and definition.source is not None:
-            definition.source.changes.append(now_s)
 
     def _replace(self, number: int, text: str) -> None:
         path = self._path(number)
