@@ -78,8 +78,11 @@ class SeriesStore:
         self._forget_departed(ref, table, now_ms)
 
     def _forget_departed(self, ref: MetricRef, table: Table, now_ms: int) -> None:
+        latest_ms = now_ms + _back_ms(table.spec)
         for target, block in list(table.blocks.items()):
-            in_window = block.last_good_ms is not None and block.last_good_ms > now_ms - table.spec.window_ms
+            last_ms = block.last_good_ms
+            # One from the future was read before the clock was set back, and nobody will read it again.
+            in_window = last_ms is not None and now_ms - table.spec.window_ms < last_ms < latest_ms
             if block.departed and not in_window:
                 self.arena.free(block.row)
                 self._use(ref, table, -block.used)
@@ -107,7 +110,7 @@ class SeriesStore:
             table.version += 1
         if block.last_good_ms is not None and batch.time_ms <= block.last_good_ms:
             self.rejected += 1
-            if batch.time_ms > block.last_good_ms - max(2 * table.spec.interval_ms, _SMALL_STEP_MS):
+            if batch.time_ms > block.last_good_ms - _back_ms(table.spec):
                 return False
             # The clock was set back: by it, what is known lies in the future and would stay current for ever.
             block = self._begin_anew(table, batch, width)
@@ -301,6 +304,11 @@ def since(unknown: Unknown, before: Unknown | None, now_ms: int) -> Unknown:
         return unknown
     began_ms = before.since_ms if before is not None and before.since_ms is not None else now_ms
     return replace(unknown, since_ms=began_ms)
+
+
+def _back_ms(spec: TableSpec) -> int:
+    """Return by how much a clock is set back for what was read before to lie in the future."""
+    return max(2 * spec.interval_ms, _SMALL_STEP_MS)
 
 
 def _columns(spec: TableSpec) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
 from scaler.answer import UnknownAnswer, answer
-from scaler.model import MetricResult, Reason, Then, Unknown, WhenUnknown
+from scaler.model import ExternalMetricValue, MetricResult, Reason, Then, Unknown, WhenUnknown
 from scaler.rules import Aggregate, Function, Guard, MetricRule, Signal
 from scaler.selector import EVERYTHING
 from tests.builders import REF, Bench, batch, failure, milli, queue, reasons
@@ -37,6 +38,20 @@ def test_a_clock_that_is_set_back_ends_with_the_next_read(policy: WhenUnknown) -
         assert told(bench.at(HOUR_S), HOUR_S) == 9_000
         read = batch(HOUR_S + 5, {A: 3}) if good else failure(HOUR_S + 5, TIMEOUT)
         assert told(bench.at(HOUR_S + 5, read), HOUR_S + 5) == (3_000 if good else "SourceError")
+
+
+def test_a_clock_that_is_set_back_takes_what_is_gone_along() -> None:
+    """A pod that left under the later time is not counted on, hour after hour, as what it did in its last minute."""
+    bench = Bench(replace(INCREASE, targets=("t", "gone"), aggregate=Aggregate(), lingers=True))
+    for t in (0, 15, 30, 45, 60):
+        reads = [batch(HOUR_S + t, {A: at * t}, target=target) for target, at in (("t", 10.0), ("gone", 100.0))]
+        assert told(bench.at(HOUR_S + t, *reads), HOUR_S + t) == (6_600_000 if t == 60 else ANY)
+    bench.rule = replace(bench.rule, targets=("t",))
+    bench.store.retain(REF, ("t",), (HOUR_S + 61) * 1000)
+    for t in (100, 115, 130, 145, 160):
+        result = bench.at(t, batch(t, {A: 10.0 * t}))
+    assert milli(result) == {(): 600_000}
+    assert [item.timestamp_ms for item in result.items if isinstance(item, ExternalMetricValue)] == [160_000]
 
 
 def test_a_small_step_back_only_delays_the_next_sample() -> None:
