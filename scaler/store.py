@@ -233,7 +233,11 @@ class SeriesStore:
         if column is not None and not np.isfinite(batch.values).all():
             for i in np.flatnonzero(~np.isfinite(batch.values)).tolist():
                 slot = i if block.slots is None else int(block.slots[i])
-                problems.setdefault(slot, Unknown(Reason.NOT_FINITE, "the source says NaN or Inf"))
+                if slot in problems:
+                    continue
+                problems[slot] = Unknown(Reason.NOT_FINITE, "the source says NaN or Inf")
+                if np.isnan(batch.values[i]):  # it may carry the bits of what is ABSENT or FAILED
+                    self.arena.set_newest(block.row, slot, np.nan)
         if column is not None:
             for slot in problems:
                 before = self.arena.before_newest(block.row, slot)

@@ -70,7 +70,9 @@ def test_a_nan_with_a_payload_is_like_any_other(bits: int) -> None:
     assert reasons(once(SUM, nan(bits), 1.0)) == {(): "NotFinite"}
 
 
-@pytest.mark.parametrize("bits", [0x7FF8000000000000, 0x7FF8DEADBEEF0000])
+@pytest.mark.parametrize(
+    "bits", [0x7FF8000000000000, 0x7FF8DEADBEEF0000, k.ABSENT_BITS, k.FAILED_BITS], ids=lambda bits: f"{bits:x}"
+)
 def test_a_nan_in_a_window(bits: int) -> None:
     """Nor is an increase one of the samples that are left."""
     bench = Bench(replace(SUM, signal=Signal(Function.INCREASE, 60_000)))
