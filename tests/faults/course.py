@@ -161,7 +161,8 @@ def _own(broken: Broken, cell: Cell, seen: Sequence[Seen], times: Times) -> tupl
     if cell.served is Served.UNKNOWN:
         wrong += _order(broken, seen, times.broken_ms)
         after = figures["unknown_after"] = _unknown_after(broken, seen)
-        if after is not None and after < MAX_AGE_S:
+        # A sample has the time at which its read began, and a read may take as long as an interval.
+        if after is not None and after < MAX_AGE_S - 1:
             wrong.append(f"503 after {after:.1f} intervals, with a value that was still current")
     back = [each for each in seen if each.status == 200 and broken.is_back(each, times.mended_ms)]
     back_ms = max(0.0, back[0].asked_ms - times.mended_ms) if back else float("inf")
