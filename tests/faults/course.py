@@ -186,7 +186,7 @@ def _causes(cell: Cell, refused: Sequence[Seen]) -> tuple[list[tuple[str, str]],
     ]
     if len(set(named)) > 1 and cell.served is Served.UNKNOWN:
         wrong.append(f"the message changes: {sorted(set(named))}")
-    if cell.reason != "Stale" and nameless and nameless[-1] > refused[0].asked_ms + INTERVAL_MS:
+    if cell.served is Served.UNKNOWN and nameless and nameless[-1] > refused[0].asked_ms + INTERVAL_MS:
         wrong.append(f"a 503 without a cause until {nameless[-1] - refused[0].asked_ms:.0f} ms after the first")
     return causes, wrong
 
