@@ -131,7 +131,9 @@ TARGETS = st.sampled_from(
 )
 VERSIONS = st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/2.0", "HTTP/1.1 ", "http/1.1"])
 VALUE_TEXTS = st.one_of(
-    st.sampled_from(["close", "keep-alive", "Close", "x, close", "0", "a", "chunked", "100-continue", "websocket", ""]),
+    st.sampled_from(
+        ["close", "keep-alive", "Close", "x, close", "0", "a", "chunked", "100-continue", "websocket", "", "\udcff"]
+    ),
     st.sampled_from(["application/vnd.kubernetes.protobuf, */*", "application/yaml", "text/html", "curl/8", "gzip"]),
     st.text(st.characters(min_codepoint=0, max_codepoint=0x200, exclude_characters="\n"), max_size=6),
     st.just("é" * 3000),
@@ -270,6 +272,15 @@ def test_an_end_that_is_none(both: Both) -> None:
     """Lines that end otherwise than HTTP/1.1 says are refused at once, not waited for."""
     for request in (b"GET /livez HTTP/1.1\nHost: x\n\n", b"\x16\x03\x01\n"):
         assert both.answers(both.ours, request).startswith(b"HTTP/1.0 400 Bad Request\r\n")
+
+
+@pytest.mark.parametrize("name", ["audit-id", "Audit-Id", "AUDIT-ID"])
+def test_an_audit_id_that_is_no_text(both: Both, name: str) -> None:
+    """An identifier in bytes that are no UTF-8, however its field is spelled, is no reason not to answer."""
+    request = head("GET", "/livez", "Host: x", f"{name}: \udcff")
+    found = both.answers(both.ours, request)
+    assert found.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert found.endswith(b"ok")
 
 
 def test_a_token_is_not_remembered() -> None:
