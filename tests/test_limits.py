@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -317,6 +319,34 @@ def test_a_drip_does_not_prolong_a_head() -> None:
             await until(drips)
             assert running.refused == ["slow-head"]
             connection.writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_a_drip_costs_no_more_the_longer_it_gets() -> None:
+    """A byte more of a head of 100 kB costs about what one more of a short one costs: what was looked at is known."""
+
+    async def seconds_of(running: Port, lines: int) -> float:
+        connection = await running.connect()
+        sock = connection.writer.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n" + b"X: " * lines * 33 + b"\r\nX: ")
+        await connection.writer.drain()
+        for _ in range(100):  # until it is there
+            await asyncio.sleep(0)
+        began = time.process_time()
+        for _ in range(500):
+            connection.writer.write(b"y")
+            await asyncio.sleep(0)
+        spent = time.process_time() - began
+        connection.writer.transport.abort()
+        return spent
+
+    async def run() -> None:
+        async with port(Limits()) as running:
+            await seconds_of(running, 1)
+            short, long = [min([await seconds_of(running, lines) for _ in range(3)]) for lines in (1, 1000)]
+            assert long < 5 * short
 
     asyncio.run(run())
 

@@ -74,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._peer: tuple[bytes, ...] = ()
         self._buffer = bytearray()
+        self._looked = 0  # so much of the buffer holds no end of a head: a drip must not have us look again and again
         self._in_head = False
         self._close_after = False
         self._reading_paused = self._writing_paused = False
@@ -166,12 +167,13 @@ class Connection(asyncio.Protocol):
                 break
             if self._transport.is_closing():  # the client has gone, and will be reported lost
                 break
-            end = self._buffer.find(_END) + len(_END)
+            end = self._buffer.find(_END, max(0, self._looked - len(_END) + 1)) + len(_END)
             if end < len(_END):
                 self._await_head()
                 break
             head = bytes(self._buffer[:end])
             del self._buffer[:end]
+            self._looked = 0
             if end > self._limits.head_bytes:
                 self._too_large()
             else:
@@ -183,11 +185,13 @@ class Connection(asyncio.Protocol):
     def _await_head(self) -> None:
         if len(self._buffer) > self._limits.head_bytes:
             self._too_large()
-        elif _BARE_LINE_END.search(self._buffer):
+        elif _BARE_LINE_END.search(self._buffer, self._looked):
             self._hand_over(b"")  # its end may look otherwise too
-        elif not self._in_head:
-            self._in_head = True
-            self.deadline_s = self._loop.time() + self._limits.head_s
+        else:
+            self._looked = len(self._buffer)
+            if not self._in_head:
+                self._in_head = True
+                self.deadline_s = self._loop.time() + self._limits.head_s
 
     def _answer(self, head: bytes) -> None:
         """Answer one request, or have somebody else do it."""
