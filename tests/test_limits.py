@@ -77,11 +77,11 @@ async def port(limits: Limits, *, busy: bool = False, served: Served | None = No
         yield Port(server, desk, refused)
 
 
-async def waiting(running: Port, count: int) -> list[Connection]:
+async def waiting(running: Port, count: int, method: str = "GET") -> list[Connection]:
     """Open connections with one request each that waits to be decided."""
     found = [await running.connect() for _ in range(count)]
     for connection in found:
-        connection.writer.write(f"GET {VALUES}/foo HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.writer.write(f"{method} {VALUES}/foo HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     await until(lambda: running.server.in_flight == count)
     return found
 
@@ -148,14 +148,28 @@ def test_health_and_discovery_are_never_shed() -> None:
     asyncio.run(run())
 
 
-def test_a_client_that_leaves_makes_room() -> None:
-    """A request whose client has gone no longer waits."""
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_client_that_leaves_makes_room(method: str) -> None:
+    """A request whose client has gone no longer waits, whoever reads it."""
 
     async def run() -> None:
         async with port(Limits(in_flight=2), busy=True) as running:
-            for connection in await waiting(running, 2):
+            for connection in await waiting(running, 2, method):
                 connection.writer.transport.abort()
             await until(lambda: running.server.in_flight == 0 and running.server.connections == 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_request_that_waits_does_not_keep_the_server_from_stopping(method: str) -> None:
+    """When the time to drain is over, what still waits to be decided ends with its connection."""
+
+    async def run() -> None:
+        async with port(Limits(), busy=True) as running:
+            (held,) = await waiting(running, 1, method)
+        assert (running.server.in_flight, running.server.connections) == (0, 0)
+        held.writer.transport.abort()
 
     asyncio.run(run())
 
@@ -200,6 +214,26 @@ def test_the_longest_idle_connection_makes_room() -> None:
             assert (await recent.get("/livez"))[2] == b"ok"
             assert running.refused == ["evicted", "evicted"]
             for connection in (idle, half, recent, first, second):
+                connection.writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_odd_connections_take_no_room() -> None:
+    """Connections that bring what is no request, and no end of it, give way to one that brings a request."""
+
+    async def run() -> None:
+        async with port(Limits(connections=3)) as running:
+            read = await running.connect()
+            await read.get("/livez")
+            odd = [await running.connect() for _ in range(2)]
+            for connection in odd:
+                assert (await connection.ask(LIVEZ + b"\r\n\r\n"))[2] == b"ok"
+            late = [await running.connect() for _ in range(2)]
+            for connection in (*late, read):
+                assert (await connection.get(f"{VALUES}/foo"))[0] == "HTTP/1.1 200 OK"
+            assert running.refused == ["evicted", "evicted"]
+            for connection in (*odd, *late, read):
                 connection.writer.transport.abort()
 
     asyncio.run(run())

@@ -27,6 +27,7 @@ _LINGERING_S = 1.0  # nothing we serve reads a body
 _DRAIN_S = 5.0  # an answer is ready at once; only a slow reader can take longer
 _SURPLUS = 100  # connections above the bound that are told so; any more are closed unheard
 _BACKLOG = 512
+_EVICTABLE = (State.READING, State.HANDED)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,24 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 logger.addFilter(_is_ours)
+
+
+class _Aiohttp(web.RequestHandler):
+    """aiohttp's part of a connection, which does not name itself and its version where it answers by itself."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is malformed."""
+        response = super().handle_error(request, status, exc, message)
+        response.headers["Server"] = SERVER
+        return response
 
 
 class ApiServer:
@@ -93,12 +112,7 @@ class ApiServer:
         loop = asyncio.get_running_loop()
         self._aiohttp = web.Server(
             self._handle,
-            logger=logger,
-            access_log=None,
-            keepalive_timeout=self.limits.other_s,
-            lingering_time=_LINGERING_S,
-            max_headers=_MAX_HEADERS,
-            auto_decompress=False,
+            handler_cancellation=True,  # who has gone waits for nothing, and keeps nobody from stopping
         )
         tls = self._ssl_context is not None
         self._listener = await loop.create_server(
@@ -141,8 +155,8 @@ class ApiServer:
         self._connections[connection] = None
         if len(self._connections) <= self.limits.connections:
             return
-        # A client that means well sends a head at once: one that is half sent goes first, then the longest idle.
-        waiting = [each for each in self._connections if each.state is State.READING and each is not connection]
+        # A client that means well sends all of it at once: what is half sent or odd goes first, then the longest idle.
+        waiting = [each for each in self._connections if each.state in _EVICTABLE and each is not connection]
         if waiting:
             self.refused("evicted")
             min(waiting, key=lambda each: each.deadline_s).abort()
@@ -181,7 +195,16 @@ class ApiServer:
 
     def other(self) -> asyncio.Protocol:
         """Return aiohttp's part of a connection."""
-        return self._aiohttp()
+        return _Aiohttp(
+            self._aiohttp,
+            loop=asyncio.get_running_loop(),
+            logger=logger,
+            access_log=None,  # type: ignore[arg-type] # it is none
+            keepalive_timeout=self.limits.other_s,
+            lingering_time=_LINGERING_S,
+            max_headers=_MAX_HEADERS,
+            auto_decompress=False,
+        )
 
     async def _settle(self, request: Request, undecided: Undecided) -> Response:
         found: Response | Undecided = undecided
