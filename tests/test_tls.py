@@ -147,6 +147,26 @@ def test_bad_files_are_not_served(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert handshake(serving.context)[0] == der(cert_file) != good
 
 
+def test_an_expired_pair_does_not_replace_a_good_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once, and the good pair serves on; where both have expired, the newer one counts."""
+    cert_file, key_file = write_pair(tmp_path, "one.example")
+    good, (certificate, key) = der(cert_file), (cert_file.read_bytes(), key_file.read_bytes())
+    write_pair(tmp_path, "old.example", NOW - timedelta(days=400))
+    expired, pair = der(cert_file), (cert_file.read_bytes(), key_file.read_bytes())
+    cert_file.write_bytes(certificate)
+    key_file.write_bytes(key)
+    serving = ServingCertificate(cert_file, key_file)
+    cert_file.write_bytes(pair[0])
+    key_file.write_bytes(pair[1])
+    for _ in range(2):
+        assert handshake(serving.context)[0] == good
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "has expired at" in caplog.text
+    serving = ServingCertificate(cert_file, key_file)
+    write_pair(tmp_path, "older.example", NOW - timedelta(days=500))
+    assert handshake(serving.context)[0] == der(cert_file) != expired
+
+
 def test_client_trust_is_rotated(tmp_path: Path) -> None:
     """What client certificates are verified against is asked for with each new context."""
     asked: list[ssl.SSLContext] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -58,8 +58,8 @@ def server_context(cert_file: Path, key_file: Path, trust: ClientTrust | None = 
 class ServingCertificate:
     """A pair of PEM files and the context that serves what is in them.
 
-    Files that change are loaded at the next handshake. A new pair that cannot be used is logged once, and the one
-    before it serves on.
+    Files that change are loaded at the next handshake. A new pair that cannot be used, or has expired, is logged once,
+    and the one before it serves on.
 
     Raises:
         CertificateError: The first pair cannot be used.
@@ -87,7 +87,7 @@ class ServingCertificate:
             return None
         self._signature = signature
         try:
-            self._current, self._not_after = self._load()
+            self._current, self._not_after = self._better(*self._load())
         except CertificateError as exc:
             logger.warning("%s; the certificate valid until %s serves on", exc, self._not_after.isoformat())
             return str(exc)
@@ -110,6 +110,12 @@ class ServingCertificate:
     def _load(self) -> tuple[ssl.SSLContext, datetime]:
         context = server_context(self._cert_file, self._key_file, self._trust)
         return context, not_after(self._cert_file)
+
+    def _better(self, context: ssl.SSLContext, ends: datetime) -> tuple[ssl.SSLContext, datetime]:
+        """Return a new pair's context and end, unless it has expired and the present one has not."""
+        if ends <= datetime.now(UTC) < self._not_after:
+            raise CertificateError(f"serving certificate {self._cert_file} has expired at {ends.isoformat()}")
+        return context, ends
 
     def _read_signature(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(map(_signature, (self._cert_file, self._key_file)))

@@ -81,8 +81,7 @@ def course(stage: Stage, pairs: Sequence[tuple[Broken, Cell]]) -> dict[str, Meas
         # As long as it may take, and as this machine may need: what it took is measured, and judged, below.
         until_sync(lambda broken=broken: _is_back(stage, broken, mended_ms), 60)  # type: ignore[misc]
     ended_ms, after = now_ms(), {name: stage.reads(name) for name in near}
-    unread = [(broken_ms, ended_ms)] if any(cell.served is Served.REFUSED for _, cell in pairs) else []
-    oldest, count, wrong = _neighbours(stage, began_ms, ended_ms, unread)
+    oldest, count, wrong = _neighbours(stage, began_ms, ended_ms)
     total, missed = _missed(before, after, ended_ms - began_ms)
     found = {}
     for broken, cell in pairs:
@@ -105,8 +104,6 @@ def _is_back(stage: Stage, broken: Broken, since_ms: float) -> bool:
 
 
 def _wait_for(stage: Stage, broken: Broken, cell: Cell, broken_ms: float) -> None:
-    if cell.served is Served.REFUSED:
-        return
     if cell.served is Served.UNKNOWN:
         until_sync(lambda: _said(stage.answers(broken)[-1], cell), 30)
     else:
@@ -141,15 +138,10 @@ def _own(broken: Broken, cell: Cell, seen: Sequence[Seen], times: Times) -> tupl
     """Judge the answers of what was broken. Returns figures, and what is wrong."""
     values, wrong = reads(seen, broken.was)
     wrong += [f"{each.age_ms:.0f} ms old: {each}" for each in values if each.age_ms > _MAX_AGE_MS + each.starved_ms]
-    fine = (0, 200) if cell.served is Served.REFUSED else (200, 503)
-    wrong += [f"neither a value nor what it must be: {each}" for each in seen if each.status not in fine]
+    wrong += [f"neither a value nor what it must be: {each}" for each in seen if each.status not in (200, 503)]
     figures: dict[str, Any] = {"oldest": max((each.age_ms for each in values), default=0.0) / INTERVAL_MS}
     refused = [each for each in seen if each.status == 503]
-    if cell.served is Served.REFUSED:
-        said = {each.message for each in seen if times.broken_ms < each.asked_ms < times.mending_ms}
-        figures["detail"] = min(said)
-        wrong += [f"not refused, or not for that: {each}" for each in said if "CERTIFICATE_VERIFY_FAILED" not in each]
-    elif cell.served in (Served.CURRENT, Served.FOLLOWING):
+    if cell.served in (Served.CURRENT, Served.FOLLOWING):
         wrong += [f"503 instead of a value: {each}" for each in refused]
         during = [each for each in values if times.broken_ms < each.seen.asked_ms < times.mending_ms]
         if cell.served is Served.CURRENT and any(broken.is_back(each.seen, times.mended_ms) for each in during):
@@ -207,13 +199,10 @@ def _unknown_after(broken: Broken, seen: Sequence[Seen]) -> float | None:
     return None
 
 
-def _neighbours(
-    stage: Stage, began_ms: float, ended_ms: float, unread: Sequence[tuple[float, float]]
-) -> tuple[float, int, list[str]]:
+def _neighbours(stage: Stage, began_ms: float, ended_ms: float) -> tuple[float, int, list[str]]:
     oldest, count, wrong = 0.0, 0, list[str]()
     for near in stage.neighbours:
         seen = [each for each in stage.watcher.seen[near.name] if began_ms <= each.asked_ms <= ended_ms]
-        seen = [e for e in seen if e.status or not any(start <= e.asked_ms <= end for start, end in unread)]
         age_ms, lost = neighbour(near.name, seen, near.was)
         oldest, count, wrong = max(oldest, age_ms), count + len(seen), wrong + lost
     return oldest, count, wrong

@@ -35,7 +35,6 @@ class Served(StrEnum):
     CURRENT = "the value, read on as ever; changes are followed afterwards"
     FOLLOWING = "the value, read on as ever; changes are followed in between"
     JUMPS = "the value, or 503 until it was read again"
-    REFUSED = "nothing: readers do not accept it"
     STARTED = "it starts, and serves as ever"
     NOT_STARTED = "it does not start, and says why"
 
@@ -184,7 +183,7 @@ CERTIFICATE: Row = {
     Fault.GARBAGE: Cell("random bytes for the certificate", Served.CURRENT),
     Fault.TOO_MUCH: Void(_MEMORY),
     Fault.CREDENTIALS: Cell("the key is another certificate's", Served.CURRENT),
-    Fault.EXPIRED: Cell("a pair that expired yesterday takes its place", Served.REFUSED),
+    Fault.EXPIRED: Cell("a pair that expired yesterday takes its place", Served.CURRENT),
     Fault.FLAPS: Cell("random bytes and a good certificate in turn, a second each", Served.FOLLOWING),
 }
 
