@@ -17,7 +17,7 @@ from scaler.items import Item, adds_histograms, items_of
 from scaler.members import members_of
 from scaler.model import (
     ExternalMetricValue,
-    Labels,
+    Identity,
     MetricRef,
     MetricResult,
     Past,
@@ -26,7 +26,7 @@ from scaler.model import (
     Unknown,
     UnknownItem,
 )
-from scaler.policy import earlier, lost_item, next_change_ms
+from scaler.policy import earlier, identities, lost_item, next_change_ms
 from scaler.rules import COUNTER, CounterStart, Function, MetricRule
 from scaler.store import SeriesStore, since
 from scaler.tables import TableSpec
@@ -142,10 +142,10 @@ def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) ->
         return items
     of_set = None if before is None else before.unknown
     there = () if before is None else before.items if of_set is None else before.last
-    by_labels = {item.labels: item for item in there}
+    earlier_items = dict(zip(identities(there), there, strict=True))
     found: list[Item] = []
-    for item in items:
-        was = by_labels.get(item.labels)
+    for identity, item in zip(identities(items), items, strict=True):
+        was = earlier_items.get(identity)
         if not isinstance(item, UnknownItem):
             found.append(item)
         elif was is not None and of_set is None and _is_current(was, now_ms):
@@ -159,7 +159,7 @@ def _settled(items: Sequence[Item], before: MetricResult | None, now_ms: int) ->
     return found
 
 
-def _built(rule: MetricRule, items: Iterable[Item], past: Mapping[Labels, Past] | None, now_ms: int) -> MetricResult:
+def _built(rule: MetricRule, items: Iterable[Item], past: Mapping[Identity, Past] | None, now_ms: int) -> MetricResult:
     """Return the result of some items, which are sorted."""
     ordered = tuple(items)
     ends_ms = next_change_ms(rule.when_unknown, ordered, None, now_ms)

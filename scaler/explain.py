@@ -14,7 +14,7 @@ from scaler.answer import UnknownAnswer, answer
 from scaler.explain_items import Series, finite, made, series_of, unknown_json
 from scaler.explain_parts import Reads, parts, reads_of
 from scaler.model import ExternalMetricValue, MetricResult, Past, Reason, Then, UnknownItem
-from scaler.policy import FOREVER_MS, stand_ins
+from scaler.policy import FOREVER_MS, identities, lost_item, stand_in, stand_ins
 from scaler.rules import MetricRule, duration_text
 from scaler.selector import EVERYTHING
 from scaler.store import SeriesStore
@@ -34,7 +34,9 @@ def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, n
     table = store.tables.get(rule.ref)
     series = None if table is None else series_of(store, rule, table, now_ms)
     blocks = {} if table is None else table.blocks
-    shown = _shown(result, now_ms)[:_SHOWN]
+    every = _shown(result, now_ms)
+    identity = list(identities(one.item for one in every))
+    shown = every[:_SHOWN]
     steps = {} if series is None else made(series, {one.item.labels for one in shown})
     past = (None if result is None else result.past) or {}
     return {
@@ -44,8 +46,8 @@ def explain(store: SeriesStore, rule: MetricRule, result: MetricResult | None, n
         "items": [
             _item(one, now_ms)
             | _made(rule, one, steps.get(one.item.labels, []))
-            | {"guard": _guard(past.get(one.item.labels), now_ms)}
-            for one in shown
+            | {"guard": _guard(past.get(identity[at]), now_ms)}
+            for at, one in enumerate(shown)
         ],
         "targets": _targets(store, rule, blocks, series, now_ms),
         "targetsInAll": len(rule.targets),
@@ -82,12 +84,13 @@ def _shown(result: MetricResult | None, now_ms: int) -> list[_Shown]:
     """Return the items as a reader gets them now, with what a policy serves of unknown ones."""
     if result is None:
         return []
-    instead = {lost.labels: (lost, served) for lost, served in stand_ins(result, now_ms) if served is not None}
     if result.unknown is not None:
-        return [_Shown(served, lost) for lost, served in instead.values()]
+        return [_Shown(served, lost) for lost, served in stand_ins(result, now_ms) if served is not None]
     found = []
     for item in result.items:
-        lost, served = instead.get(item.labels, (None, None))
+        current = not isinstance(item, UnknownItem) and now_ms < item.valid_until_ms
+        lost = None if current else lost_item(item, None)
+        served = None if lost is None else stand_in(result.when_unknown, lost, now_ms)
         found.append(_Shown(item) if served is None else _Shown(served, lost))
     return found
 

@@ -6,9 +6,10 @@ Both count samples, never evaluations: the same samples evaluated twice give the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
-from scaler.model import ExternalMetricValue, Labels, Past, UnknownItem
+from scaler.model import ExternalMetricValue, Identity, Past, UnknownItem
+from scaler.policy import identities
 from scaler.rules import MetricRule
 
 SKEW_MS = 5_000
@@ -17,25 +18,25 @@ SKEW_MS = 5_000
 
 def passed(
     rule: MetricRule,
-    items: Iterable[ExternalMetricValue | UnknownItem],
-    before: Mapping[Labels, Past] | None,
+    items: Sequence[ExternalMetricValue | UnknownItem],
+    before: Mapping[Identity, Past] | None,
     now_ms: int,
-) -> tuple[list[ExternalMetricValue | UnknownItem], dict[Labels, Past]]:
-    """Return the items as the steps leave them, and what they must remember.
+) -> tuple[list[ExternalMetricValue | UnknownItem], dict[Identity, Past]]:
+    """Return the items, which are sorted, as the steps leave them, and what they must remember.
 
     An unknown item stays unknown and keeps its past; one that is gone loses it.
     """
-    earlier, past = before or {}, dict[Labels, Past]()
+    earlier, past = before or {}, dict[Identity, Past]()
     out: list[ExternalMetricValue | UnknownItem] = []
-    for item in items:
-        was = earlier.get(item.labels)
+    for identity, item in zip(identities(items), items, strict=True):
+        was = earlier.get(identity)
         if was is not None and was.raw.timestamp_ms > now_ms + SKEW_MS:
             was = None
         if not isinstance(item, UnknownItem):
             was = step(rule, item, was, now_ms)
             item = was.served
         if was is not None:
-            past[item.labels] = was
+            past[identity] = was
         out.append(item)
     return out, past
 

@@ -166,6 +166,10 @@ class WhenUnknown:
 ERROR = WhenUnknown()
 
 
+Identity: TypeAlias = tuple[Labels, int, int]
+"""An item's labels, and, for targets may show the same ones, which of how many with them it is."""
+
+
 class Past(NamedTuple):
     """What the steps of a guard remember of one item.
 
@@ -197,7 +201,7 @@ class MetricResult:
         all_read: Every target has been read at least once, well or not.
         when_unknown: What stands in for what is unknown.
         last: The items as they were when their set became unknown.
-        past: What the guard remembers, by labels; None: it has no steps that remember.
+        past: What the guard remembers of each item; None: it has no steps that remember.
     """
 
     metric_name: str
@@ -208,7 +212,7 @@ class MetricResult:
     all_read: bool = True
     when_unknown: WhenUnknown = ERROR
     last: tuple[ExternalMetricValue | UnknownItem, ...] = ()
-    past: Mapping[Labels, Past] | None = None
+    past: Mapping[Identity, Past] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,36 @@ of its newest sample, however old. A floor without a sample has the time at whic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 
-from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Then, Unknown, UnknownItem, WhenUnknown
+from scaler.model import (
+    ExternalMetricValue,
+    Identity,
+    Labels,
+    MetricResult,
+    Reason,
+    Then,
+    Unknown,
+    UnknownItem,
+    WhenUnknown,
+)
 
 FOREVER_MS = 2**62
 """The end of what holds until something new is known."""
+
+
+def identities(items: Iterable[ExternalMetricValue | UnknownItem]) -> Iterator[Identity]:
+    """Yield what an item has in common with itself of an earlier evaluation. The items are sorted by labels.
+
+    Of items with the same labels nobody can say which has come or gone: with one more or less, each is another one.
+    """
+    for labels, same in groupby(items, attrgetter("labels")):
+        count = sum(1 for _ in same)
+        for number in range(count):
+            yield labels, number, count
 
 
 def lost(result: MetricResult, now_ms: int) -> Iterator[UnknownItem]:

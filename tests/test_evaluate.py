@@ -438,3 +438,13 @@ def test_one_namespace_cannot_take_the_memory_of_all() -> None:
     assert store.tables[two].blocks["a"].failure is None
     store.drop(two)
     assert store.bytes_of.keys() == {"web"}
+
+
+def test_no_other_item_stands_in_for_one_with_the_same_labels() -> None:
+    """Two targets with the same series: where one cannot be read, its own earlier value stands in, not the other's."""
+    bench = Bench(replace(RATE, interval_ms=15_000, targets=("t", "u"), signal=Signal(Function.INCREASE, 60_000)))
+    a, b = queue("a"), queue("b")
+    for t in (0, 15, 30):
+        bench.at(t, batch(t, {a: 10.0 * t, b: 0.0}, target="t"), batch(t, {a: 100.0 * t}, target="u"))
+    result = bench.at(45, batch(45, {a: WRONG_TYPE, b: 0.0}, target="t"), batch(45, {a: 4_500.0}, target="u"))
+    assert [item.milli for item in result.items if isinstance(item, ExternalMetricValue)] == [300_000, 4_500_000, 0]

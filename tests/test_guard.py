@@ -160,6 +160,16 @@ def test_a_clock_that_is_set_back_forgets_the_past() -> None:
     assert one(bench.at(100, batch(100, {A: 5}))) == 5
 
 
+def test_items_with_the_same_labels_have_a_past_each() -> None:
+    """Two targets that show the same series: a small value is not held at what the large one was."""
+    bench = Bench(replace(guarded(max_step=50, fall_half_life_ms=5_000), targets=("t", "u")))
+    for t in (5, 10, 15):
+        result = bench.at(t, batch(t, {A: 10}, target="t"), batch(t, {A: 1_000}, target="u"))
+        assert [item.milli for item in result.items if isinstance(item, ExternalMetricValue)] == [10_000, 1_000_000]
+    result = bench.at(20, batch(20, {}, target="t"), batch(20, {A: 1_010}, target="u"))
+    assert milli(result) == {A: 1_010_000}
+
+
 def test_without_steps_nothing_is_remembered() -> None:
     """A rule whose guard has bounds only keeps no past."""
     assert Bench(guarded(min=1, max=5)).at(5, batch(5, {A: 1})).past is None
