@@ -245,10 +245,12 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
     def _tick(self, work: _Work, now_ms: int) -> Snapshot:
         """In the worker thread: take everything in and compute what is due."""
         started = time.perf_counter()
-        previous = self._snapshot
+        previous, changed = self._snapshot, set[MetricRef]()
         if work.rules is not None:
-            previous = self._adopt(work, previous, now_ms)
+            previous, changed = self._adopt(work, previous, now_ms)
         broken = self._append(work.batches, now_ms)
+        # A batch of a target that has just left would make it a target again, that nobody reads.
+        self._retain(changed, now_ms)
         due = work.due - broken
         snapshot, failed = self._evaluate(previous, due, now_ms)
         self._broken = (self._broken - due) | broken | failed
@@ -300,8 +302,12 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
                 snapshot = _with_errors(snapshot, {ref}, self._ticking, now_ms)
         return snapshot, failed
 
-    def _adopt(self, work: _Work, previous: Snapshot, now_ms: int) -> Snapshot:
-        """Lay the store out for new rules; forget results that no longer mean what they did."""
+    def _adopt(self, work: _Work, previous: Snapshot, now_ms: int) -> tuple[Snapshot, set[MetricRef]]:
+        """Lay the store out for new rules; forget results that no longer mean what they did.
+
+        Returns:
+            The snapshot without these, and the metrics whose rules are not what they were.
+        """
         old, new = self._ticking, work.rules or {}
         self._counted_ms = 0
         for ref in old.keys() - new.keys():
@@ -312,12 +318,18 @@ class Pipeline(AbstractAsyncContextManager["Pipeline"]):
             if was is not None and was.source_id != rule.source_id:
                 self._store.drop(ref)
             self._store.configure(ref, table_spec(rule), now_ms)
-            if not rule.waiting:
-                self._store.retain(ref, rule.targets, now_ms, lingers=rule.lingers)
         work.due.update(changed | (old.keys() - new.keys()))
         self._ticking = new
+        self._retain(changed, now_ms)
         same = {ref for ref in new if ref in old and old[ref].meaning == new[ref].meaning}
-        return Snapshot({ref: result for ref, result in previous.results.items() if ref in same}, now_ms)
+        return Snapshot({ref: result for ref, result in previous.results.items() if ref in same}, now_ms), changed
+
+    def _retain(self, refs: Iterable[MetricRef], now_ms: int) -> None:
+        """Let targets go that are none any more."""
+        for ref in refs:
+            rule = self._ticking[ref]
+            if not rule.waiting:
+                self._store.retain(ref, rule.targets, now_ms, lingers=rule.lingers)
 
     def _follow(self, ref: MetricRef, before: MetricResult | None, after: MetricResult | None) -> None:
         """Keep the deadline of a result, and log when a metric becomes known or unknown."""

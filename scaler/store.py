@@ -94,12 +94,15 @@ class SeriesStore:
     def append(self, batch: Batch) -> bool:
         """Take in a batch.
 
-        Returns: Whether it was used; False for an unknown metric, or one not newer than the newest good read.
+        Returns: Whether it was used; False for an unknown metric, one not newer than the newest good read, and what a
+            target that is gone could not be asked any more.
         """
         table = self.tables.get(batch.metric)
         if table is None:
             return False
         block = table.blocks.get(batch.target)
+        if block is not None and block.departed and (batch.failure is not None or batch.problems):
+            return False  # it has left: that it cannot be read takes nothing away from what it did
         too_many = None
         if batch.failure is None and (block is None or batch.layout is not block.layout):
             too_many = self._too_many(table, block, batch)
@@ -121,12 +124,17 @@ class SeriesStore:
             table.troubled.add(batch.target)
             return True
         block.failure = None
+        self._take_in(table, block, batch)
+        return True
+
+    def _take_in(self, table: Table, block: Block, batch: Batch) -> None:
+        """Take what a read of the target brought."""
         if batch.layout is not block.layout:
             self._adopt(table, block, batch)
         if len(batch.layout) and len(batch.problems) == len(batch.layout):
             self._note_problems(block, batch, column=None)
             table.troubled.add(batch.target)
-            return True
+            return
         self._add_column(table, block, batch)
         if block.problems:
             table.troubled.add(batch.target)
@@ -136,7 +144,6 @@ class SeriesStore:
             self._reap(batch.metric, table, block)
         if table.departed:
             self._forget_departed(batch.metric, table, batch.time_ms)
-        return True
 
     def _begin_anew(self, table: Table, batch: Batch, width: int) -> Block:
         """Forget what is known of a target."""

@@ -196,6 +196,26 @@ def test_a_metric_that_is_removed_goes_and_one_that_changes_starts_again() -> No
     drive(scenario)
 
 
+def test_a_read_that_ends_after_its_target_has_left_brings_it_back_to_nobody() -> None:
+    """What comes in with the edit that takes a target away neither fails the others nor stays in memory."""
+
+    async def scenario(pipeline: Pipeline, clock: Clock) -> None:
+        both = replace(RULE, targets=("t", "u"), lingers=True)
+        pipeline.configure({REF: both})
+        pipeline.submit([batch(10, {queue("a"): 1}, target="t"), batch(10, {queue("b"): 2}, target="u")])
+        await result(pipeline, lambda r: r.unknown is None and milli(r) == {(): 3_000})
+        clock.ms = 15_000
+        late = replace(failure(15, TIMEOUT), target="u")
+        pipeline.submit([batch(15, {queue("a"): 1}, target="t"), late])
+        pipeline.configure({REF: replace(both, targets=("t",))})
+        await result(pipeline, lambda r: r.unknown is None and milli(r) == {(): 1_000})
+        shown = await pipeline.explain(REF)
+        assert shown is not None
+        assert shown["targetsFailing"] == 0
+
+    drive(scenario)
+
+
 def test_explain_shows_what_led_to_the_result() -> None:
     """Explain names rule, items, targets and samples, and None for a metric that is not defined."""
 
