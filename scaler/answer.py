@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from scaler.model import ExternalMetricValue, Labels, MetricResult, Reason, Then, Unknown, UnknownItem
 from scaler.policy import floor_alone, lost_item, stand_in, stand_ins
+from scaler.quantity import MAX_MILLI
 from scaler.selector import Selector
 
 _NAMED_ITEMS = 3
 _LABELS_LENGTH = 200
+_TOO_MUCH = f"the items add up to more than {MAX_MILLI / 1000:g}, the most that an HPA can hold"
+_milli = attrgetter("milli")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ def answer(result: MetricResult, selector: Selector, now_ms: int) -> tuple[Exter
 
     No matching item is an answer, the empty one. An item that is unknown, or from its `valid_until_ms` on stale, makes
     the whole answer unknown, unless a policy stands in for it; so does, for every selector, a result whose set of items
-    is unknown. Each item that is returned is what it is until its `valid_until_ms`.
+    is unknown, and a sum that no HPA can hold. Each item that is returned is what it is until its `valid_until_ms`.
     """
     if result.unknown is not None:
         return _of_unknown_set(result, result.unknown, selector, now_ms)
@@ -53,7 +57,7 @@ def answer(result: MetricResult, selector: Selector, now_ms: int) -> tuple[Exter
             unknown.append((lost.labels, lost.unknown))
         else:
             known.append(served)
-    return _unknown(result.metric_name, unknown) if unknown else tuple(known)
+    return _unknown(result.metric_name, unknown) if unknown else _summable(result.metric_name, known)
 
 
 def _of_unknown_set(
@@ -65,10 +69,17 @@ def _of_unknown_set(
     served = [stand_in(policy, item, now_ms) for item in items]
     if not served:
         served = [floor_alone(policy, selector.equality_labels(), unknown, now_ms)]
-    known = tuple(item for item in served if item is not None)
+    known = [item for item in served if item is not None]
     if len(known) < len(served):
         return UnknownAnswer(result.metric_name, unknown.reason, describe(unknown))
-    return known
+    return _summable(result.metric_name, known)
+
+
+def _summable(metric_name: str, items: list[ExternalMetricValue]) -> tuple[ExternalMetricValue, ...] | UnknownAnswer:
+    """Return the items, unless their sum does not fit: an HPA's wraps, and what is far too much becomes less than 0."""
+    if sum(map(_milli, items)) > MAX_MILLI:
+        return UnknownAnswer(metric_name, Reason.NOT_FINITE, f"{Reason.NOT_FINITE}: {_TOO_MUCH}")
+    return tuple(items)
 
 
 def standing_in(result: MetricResult, now_ms: int) -> str | None:

@@ -10,14 +10,17 @@ import pytest
 
 from adapter.api.encode import Form, values
 from scaler import kernels as k
-from scaler.model import ExternalMetricValue, MetricResult
+from scaler.answer import UnknownAnswer, answer
+from scaler.model import ExternalMetricValue, MetricResult, Reason, Then, Unknown, WhenUnknown
 from scaler.quantity import MAX_MILLI
 from scaler.rules import Aggregate, AggregateOp, Function, MetricRule, Signal
-from tests.builders import REF, Bench, batch, milli, queue, reasons
+from scaler.selector import parse
+from tests.builders import REF, Bench, batch, failure, milli, queue, reasons
 
 VALUE = MetricRule(REF, "M", "s", interval_ms=15_000, targets=("t",))
 SUM = replace(VALUE, aggregate=Aggregate())
 A, B = queue("a"), queue("b")
+TIMEOUT = Unknown(Reason.SOURCE_ERROR, "timeout")
 
 
 def nan(bits: int) -> float:
@@ -45,6 +48,24 @@ def once(rule: MetricRule, *readings: float) -> MetricResult:
 def test_a_finite_value(value: float, out: int) -> None:
     """Any finite value from zero on has milli-units that an HPA's int64 holds."""
     assert milli(once(VALUE, value)) == {A: out}
+
+
+@pytest.mark.parametrize("policy", [WhenUnknown(), WhenUnknown(Then.HOLD, hold_for_ms=60_000)], ids=["error", "hold"])
+def test_items_that_no_hpa_can_add_up_are_no_answer(policy: WhenUnknown) -> None:
+    """The sum of an HPA wraps below zero, which takes all replicas away: a reader of all is told no number."""
+    bench = Bench(replace(VALUE, when_unknown=policy))
+    bench.at(1, batch(1, {A: 5e15, B: 4.1e15}))
+    assert len(told(bench, "")) == 2
+    bench.at(16, batch(16, {A: 5e15, B: 5e15}))
+    assert told(bench, "") == "NotFinite: the items add up to more than 9.2e+15, the most that an HPA can hold"
+    assert len(told(bench, "queue=a")) == 1
+    bench.at(100, failure(100, TIMEOUT))
+    assert isinstance(told(bench, "", 100), str)
+
+
+def told(bench: Bench, selector: str, now_s: float = 16) -> tuple[ExternalMetricValue, ...] | str:
+    found = answer(bench.snapshot.results[REF], parse(selector), round(now_s * 1000))
+    return found.detail if isinstance(found, UnknownAnswer) else found
 
 
 def test_minus_zero_is_zero_on_the_wire() -> None:
