@@ -51,8 +51,13 @@ async def seen(raw: str) -> list[str]:
     ],
 )
 def test_a_body_is_no_request(first: str) -> None:
-    """What stands in a body is never taken for a request, and the request behind it is answered."""
-    assert asyncio.run(seen(first + LAST)) == [READ, "/last"]
+    """What stands in a body is never taken for a request; nothing is read behind one, and the connection ends."""
+    assert asyncio.run(seen(first + LAST)) == [READ]
+
+
+def test_requests_without_a_body_follow_each_other() -> None:
+    """A connection carries one request after the other, as long as it is sure where each ends."""
+    assert asyncio.run(seen(request() + request(line="GET /apis HTTP/1.1") + LAST)) == [READ, "/apis", "/last"]
 
 
 @pytest.mark.parametrize(
