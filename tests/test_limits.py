@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import socket
 import ssl
 import time
@@ -396,8 +397,7 @@ def test_a_client_that_does_not_read() -> None:
             cast("asyncio.Transport", connection.writer.transport).pause_reading()
             asked = f"GET {VALUES}/foo HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 1000
             connection.writer.write(asked)
-            await until(lambda: running.server.connections == 0)
-            assert running.refused == ["slow-answer"]
+            await until(lambda: running.refused == ["slow-answer"] and running.server.connections == 0)
             assert len(api.responses) < 200
             connection.writer.transport.abort()
 
@@ -429,6 +429,64 @@ def test_a_handshake_that_never_ends(tmp_path: Path) -> None:
                 connection.writer.transport.abort()
             assert (await good.get("/livez"))[2] == b"ok"
             await good.close()
+
+    asyncio.run(run())
+
+
+def test_more_handshakes_than_there_is_room_for(tmp_path: Path) -> None:
+    """Connections that do not become TLS keep nobody out, and of so many the oldest end: each takes memory."""
+
+    async def run() -> None:
+        cert_file, key_file = selfsigned.ensure(tmp_path)
+        context = ServingCertificate(cert_file, key_file).context
+        api, refused = Served(result("foo", value(3000))), list[str]()
+        limits = Limits(connections=4, handshake_s=60.0)
+        async with (
+            asyncio.timeout(30),
+            ApiServer(
+                api.api.respond, ssl_context=context, limits=limits, drain_s=0.2, on_refused=refused.append
+            ) as server,
+        ):
+            silent = [Connection(*await asyncio.open_connection("127.0.0.1", server.port)) for _ in range(6)]
+            for connection in silent:
+                connection.writer.write(b"\x16\x03\x01\x02\x00\x01\x00")
+            client = ssl.create_default_context(cafile=str(cert_file))
+            good = Connection(
+                *await asyncio.open_connection("127.0.0.1", server.port, ssl=client, server_hostname="localhost")
+            )
+            assert (await good.get("/livez"))[2] == b"ok"
+            assert refused == ["handshakes"] * 3
+            for connection in silent[:3]:
+                with contextlib.suppress(ConnectionResetError):
+                    await connection.reader.read()
+            assert not any(connection.reader.at_eof() for connection in silent[3:])
+            await good.close()
+        for connection in silent:
+            connection.writer.transport.abort()
+
+    asyncio.run(run())
+
+
+def test_no_descriptors_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    """Where no connection can be taken that is said, and those that wait are taken once it is possible again."""
+
+    async def run() -> None:
+        async with port(Limits()) as running:
+            first = await running.connect()
+            assert (await first.get("/livez"))[2] == b"ok"
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with socket.socket() as late:
+                late.settimeout(0)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (late.fileno() + 1, most[1]))
+                try:
+                    with contextlib.suppress(BlockingIOError):
+                        late.connect(("127.0.0.1", running.server.port))
+                    await until(lambda: "no connection can be taken" in caplog.text)
+                    assert (await first.get("/livez"))[2] == b"ok"
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, most)
+                await until(lambda: running.server.connections == 2)
+            await first.close()
 
     asyncio.run(run())
 

@@ -257,7 +257,7 @@ def test_port_in_use() -> None:
 
     async def run() -> None:
         async with ApiServer(served().api.respond) as server:
-            with pytest.raises(OSError, match="address already in use"):
+            with pytest.raises(OSError, match="Address already in use"):
                 async with ApiServer(served().api.respond, port=server.port):
                     raise AssertionError("not reached")
 

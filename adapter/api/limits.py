@@ -15,7 +15,7 @@ class Limits:
         in_flight: Requests that wait for the Kubernetes API to say whether they may, as kube-apiserver's
             --max-requests-inflight. All others are answered at once and never wait.
         head_bytes: Request line and header fields. A user in a thousand groups has some 50 kB of them.
-        handshake_s: For TLS.
+        handshake_s: For TLS. As many may be under way as connections are open; of one more, the oldest ends.
         head_s: From the first byte of a head to its last; kube-apiserver sends it at once.
         idle_s: Between requests: longer than the 90 s for which kube-apiserver keeps an idle connection, so that it is
             not us who close one that it is about to use.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import astuple
@@ -27,6 +28,7 @@ _LINGERING_S = 1.0  # nothing we serve reads a body
 _DRAIN_S = 5.0  # an answer is ready at once; only a slow reader can take longer
 _SURPLUS = 100  # connections above the bound that are told so; any more are closed unheard
 _BACKLOG = 512
+_AGAIN_S = 1.0  # after what kept us from taking a connection: there may be no descriptors left
 _EVICTABLE = (State.READING, State.HANDED)
 
 logger = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ class ApiServer:
 
     Args:
         respond: Answers one request from memory, or says what to wait for first.
-        host: The address to bind.
+        host: The IP address to bind.
         port: 0 takes a free one.
         ssl_context: None serves plain HTTP, for tests.
         limits: What clients may take.
@@ -90,7 +92,9 @@ class ApiServer:
         self._connections: dict[Connection, None] = {}
         self._none_left = asyncio.Event()
         self._tasks = asyncio.TaskGroup()
-        self._listener: asyncio.Server | None = None
+        self._arriving: dict[asyncio.Task[None], None] = {}
+        self._listener: socket.socket
+        self._listening_again: asyncio.TimerHandle | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._aiohttp: web.Server
         self.limits = limits
@@ -109,23 +113,16 @@ class ApiServer:
         return len(self._connections)
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
         self._aiohttp = web.Server(
             self._handle,
             handler_cancellation=True,  # who has gone waits for nothing, and keeps nobody from stopping
         )
-        tls = self._ssl_context is not None
-        self._listener = await loop.create_server(
-            lambda: Connection(self, loop),
-            self._host,
-            self.port,
-            ssl=self._ssl_context,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=self.limits.handshake_s if tls else None,
-            ssl_shutdown_timeout=self._drain_s if tls else None,
-        )
-        self.port = self._listener.sockets[0].getsockname()[1]
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        self._listener = socket.create_server((self._host, self.port), family=family, backlog=_BACKLOG)
+        self._listener.settimeout(0)
+        self.port = self._listener.getsockname()[1]
         await self._tasks.__aenter__()
+        self._listen()
         self._sweep()
         return self
 
@@ -133,8 +130,13 @@ class ApiServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stopping = True
-        if self._listener is not None:
-            self._listener.close()
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if self._listening_again is not None:
+            self._listening_again.cancel()
+        self._listener.close()
+        await asyncio.sleep(0)  # all that was accepted has begun, or its socket would be left open
+        for arriving in list(self._arriving):
+            arriving.cancel()
         for connection in list(self._connections):
             connection.end()
         with contextlib.suppress(TimeoutError):
@@ -149,6 +151,48 @@ class ApiServer:
         await self._aiohttp.shutdown(0)
         # Not told of the block's own error, which it would wrap.
         await self._tasks.__aexit__(None, None, None)
+
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Take a connection that has come. Of handshakes there are as many as connections; then the oldest ends."""
+        loop = asyncio.get_running_loop()
+        try:
+            accepted, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # it has gone
+            return
+        except OSError as error:
+            logger.warning("no connection can be taken", extra={"reason": error.strerror})
+            loop.remove_reader(self._listener)
+            self._listening_again = loop.call_later(_AGAIN_S, self._listen)
+            return
+        arriving = self._tasks.create_task(self._arrive(accepted), name="handshake")
+        self._arriving[arriving] = None
+        arriving.add_done_callback(lambda done: self._arriving.pop(done, None))
+        if len(self._arriving) > self.limits.connections:
+            self.refused("handshakes")
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]
+            oldest.cancel()
+
+    async def _arrive(self, accepted: socket.socket) -> None:
+        """Make a connection of what was accepted, if it becomes TLS."""
+        loop = asyncio.get_running_loop()
+        tls = self._ssl_context is not None
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # not every event loop does
+            await loop.connect_accepted_socket(
+                lambda: Connection(self, loop),
+                accepted,
+                ssl=self._ssl_context,
+                ssl_handshake_timeout=self.limits.handshake_s if tls else None,
+                ssl_shutdown_timeout=self._drain_s if tls else None,
+            )
+        except OSError:  # the client's doing; an SSLError is one
+            pass
+        except Exception:  # the barrier around one connection
+            logger.exception("a bug: a connection could not be made")
 
     def opened(self, connection: Connection) -> None:
         """Take note of a connection, and make room for it."""
