@@ -142,3 +142,20 @@ def test_a_list_that_makes_no_sense_is_an_error(answer: dict[str, Any]) -> None:
     """It is never taken for an empty one."""
     with pytest.raises(KubeError):
         parse_page(answer, without_managed_fields)
+
+
+def test_an_object_of_another_shape_is_an_error() -> None:
+    """What cannot be kept as it is expected is an error of the server's, in a watch as in a list."""
+
+    def keep(found: Object) -> Object:
+        return {"spec": dict(found["spec"])}
+
+    metadata = {"name": "a", "resourceVersion": "1"}
+    for spec in (None, 1, ["x"]):
+        odd = {"metadata": metadata, "spec": spec}
+        with pytest.raises(KubeError, match="makes no sense"):
+            parse_line(json.dumps({"type": "MODIFIED", "object": odd}).encode(), keep)
+        with pytest.raises(KubeError, match="makes no sense"):
+            parse_page({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": [odd]}, keep)
+    gone = json.dumps({"type": "DELETED", "object": {"metadata": metadata}}).encode()
+    assert parse_line(gone, keep) == Removed(("", "a"), "1")

@@ -175,10 +175,10 @@ def parse_line(line: bytes, keep: Keep) -> Event:
         if kind == "BOOKMARK":
             return Bookmark(version)
         key = key_of(found)
+        if kind in ("ADDED", "MODIFIED"):
+            return Stored(key, keep(found), version)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise malformed("a watch event that makes no sense") from None
-    if kind in ("ADDED", "MODIFIED"):
-        return Stored(key, keep(found), version)
     if kind == "DELETED":
         return Removed(key, version)
     raise malformed("a watch event of an unknown type")
@@ -200,7 +200,7 @@ def parse_page(answer: Mapping[str, Any], keep: Keep) -> tuple[Listed, str]:
             for item in items or ()  # Go writes null for none
         }
         token = _text(metadata.get("continue") or "")
-    except (KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise malformed("a list that makes no sense") from None
     return Listed(objects, version), token
 
