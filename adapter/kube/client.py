@@ -257,7 +257,8 @@ class Kube:
             yield session
         finally:
             session.users -= 1
-            for idle in [retired for retired in self._retired if not retired.users]:
+            # Looked for anew each time: meanwhile another request may have closed one.
+            while idle := next((retired for retired in self._retired if not retired.users), None):
                 self._retired.remove(idle)
                 await idle.close()
 
