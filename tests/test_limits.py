@@ -221,18 +221,16 @@ def test_the_longest_idle_connection_makes_room() -> None:
 
 
 def test_odd_connections_take_no_room() -> None:
-    """Connections that bring what is no request, and no end of it, give way to one that brings a request."""
+    """Connections with a request that is not plain, and not answered yet, give way to those that bring another one."""
 
     async def run() -> None:
-        async with port(Limits(connections=3)) as running:
+        async with port(Limits(connections=3), busy=True) as running:
             read = await running.connect()
             await read.get("/livez")
-            odd = [await running.connect() for _ in range(2)]
-            for connection in odd:
-                assert (await connection.ask(LIVEZ + b"\r\n\r\n"))[2] == b"ok"
+            odd = await waiting(running, 2, "POST")
             late = [await running.connect() for _ in range(2)]
             for connection in (*late, read):
-                assert (await connection.get(f"{VALUES}/foo"))[0] == "HTTP/1.1 200 OK"
+                assert (await connection.get("/livez"))[2] == b"ok"
             assert running.refused == ["evicted", "evicted"]
             for connection in (*odd, *late, read):
                 connection.writer.transport.abort()

@@ -269,9 +269,12 @@ def test_every_recorded_request_goes_both_ways(both: Both) -> None:
 
 
 def test_an_end_that_is_none(both: Both) -> None:
-    """Lines that end otherwise than HTTP/1.1 says are refused at once, not waited for."""
-    for request in (b"GET /livez HTTP/1.1\nHost: x\n\n", b"\x16\x03\x01\n"):
-        assert both.answers(both.ours, request).startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    """Lines that end otherwise than HTTP/1.1 says, and heads without any, are refused at once, not waited for."""
+    odd = (b"GET /livez HTTP/1.1\nHost: x\n\n", b"\x16\x03\x01\n", b"\n", b"\r\n\r\n", b"\r\n\r\nGET / HTTP/1.1\r\nX:")
+    for request in odd:
+        for segments in ((request,), (request[:1], request[1:])):
+            assert both.answers(both.ours, *segments).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert both.answers(both.ours, b"\r\n", LAST).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 @pytest.mark.parametrize("name", ["audit-id", "Audit-Id", "AUDIT-ID"])

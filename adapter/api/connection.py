@@ -12,7 +12,7 @@ from adapter.api.limits import Limits
 from adapter.api.peer import chain
 from adapter.api.plain import PlainReader
 from adapter.api.request import Request, Response, Undecided
-from adapter.api.wire import TOO_LARGE, written
+from adapter.api.wire import MALFORMED, TOO_LARGE, written
 
 _END = b"\r\n\r\n"
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
@@ -186,7 +186,7 @@ class Connection(asyncio.Protocol):
         if len(self._buffer) > self._limits.head_bytes:
             self._too_large()
         elif _BARE_LINE_END.search(self._buffer, self._looked):
-            self._hand_over(b"")  # its end may look otherwise too
+            self._end_with(MALFORMED)
         else:
             self._looked = len(self._buffer)
             if not self._in_head:
@@ -196,6 +196,9 @@ class Connection(asyncio.Protocol):
     def _answer(self, head: bytes) -> None:
         """Answer one request, or have somebody else do it."""
         self._in_head = False
+        if head == _END:
+            self._end_with(MALFORMED)
+            return
         plain = self._server.reader.read(head[: -len(_END)])
         if plain is None:
             self._hand_over(head)
@@ -228,7 +231,10 @@ class Connection(asyncio.Protocol):
 
     def _too_large(self) -> None:
         self._server.refused("large-head")
-        self._transport.write(written(TOO_LARGE, close=True))
+        self._end_with(TOO_LARGE)
+
+    def _end_with(self, response: Response) -> None:
+        self._transport.write(written(response, close=True))
         self._close()
 
     def _hand_over(self, head: bytes) -> None:

@@ -18,6 +18,9 @@ _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" fo
 TOO_LARGE = Response(431, {"Content-Type": "text/plain; charset=utf-8"}, b"431 Request Header Fields Too Large")
 """For a head above the bound: the words of Go's server."""
 
+MALFORMED = Response(400, {"Content-Type": "text/plain; charset=utf-8"}, b"400 Bad Request")
+"""For what begins as no head does. aiohttp would wait for its end, and keep megabytes of it."""
+
 _BUG = InternalError("Internal error occurred: a bug of the adapter, whose log says more")
 BUG = Response(500, {"Content-Type": CONTENT_TYPES[Form.JSON], "Connection": "close"}, encode.status(_BUG, Form.JSON))
 """For a request that we failed to answer."""
