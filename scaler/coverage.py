@@ -11,6 +11,7 @@ from scaler.model import Reason, Unknown
 from scaler.rules import MetricRule
 from scaler.tables import Block, Roster, Table
 
+_NOISE = 1 - 1e-12
 _NAMED = 3
 """How many unknown targets a detail names."""
 
@@ -41,7 +42,8 @@ def current_targets(table: Table | None, rule: MetricRule, now_ms: int) -> Roste
             good[target] = block
     if sum(block.used - len(block.ended) for block in good.values()) > rule.max_series:
         return Unknown(Reason.TOO_MANY_SERIES, f"more than {rule.max_series} series (spec.maxSeries)")
-    if not bad or len(good) >= max(rule.min_coverage * len(rule.targets), 1):
+    wanted = rule.min_coverage * len(rule.targets) * _NOISE  # 0.28 of 25 is 7, and a little more as floats go
+    if not bad or len(good) >= max(wanted, 1):
         return table.roster(tuple(good))
     _, first = bad[0]
     if len(good) and rule.min_coverage < 1:

@@ -448,3 +448,13 @@ def test_no_other_item_stands_in_for_one_with_the_same_labels() -> None:
         bench.at(t, batch(t, {a: 10.0 * t, b: 0.0}, target="t"), batch(t, {a: 100.0 * t}, target="u"))
     result = bench.at(45, batch(45, {a: WRONG_TYPE, b: 0.0}, target="t"), batch(45, {a: 4_500.0}, target="u"))
     assert [item.milli for item in result.items if isinstance(item, ExternalMetricValue)] == [300_000, 4_500_000, 0]
+
+
+@pytest.mark.parametrize(("share", "count", "enough"), [(0.28, 25, 7), (0.07, 100, 7), (0.5, 3, 2), (1.0, 9, 9)])
+def test_the_share_that_is_asked_for_is_enough(share: float, count: int, enough: int) -> None:
+    """minCoverage 0.28 of 25 targets is 7 of them, whatever the product of the floats is; 6 are too few."""
+    names = tuple(str(n) for n in range(count))
+    for current, known in ((enough - 1, False), (enough, True)):
+        bench = Bench(replace(VALUE, aggregate=SUM, targets=names, min_coverage=share))
+        reads = [batch(5, {ALL: 1}, target=n) if int(n) < current else failure(5, TIMEOUT, n) for n in names]
+        assert (bench.at(5, *reads).unknown is None) == known
