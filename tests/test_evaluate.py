@@ -399,6 +399,7 @@ def test_what_would_be_too_many_series_is_not_kept_and_makes_no_smaller_sum() ->
     for now_s in (2, 30):
         more = {queue(f"n{n}"): 1.0 for n in range(50_000)}
         result = bench.at(now_s, batch(now_s, two, target="a"), batch(now_s, more, target="b"))
+        assert now_s > 2 or milli(result) == {(): 7_000}  # as after a read that failed, until maxAge
     assert result.unknown == Unknown(Reason.TOO_MANY_SERIES, "more than 3 series (spec.maxSeries)", 2_000)
     assert bench.store.tables[REF].series() == 3
     assert bench.store.refused == 2
