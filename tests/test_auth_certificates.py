@@ -129,3 +129,16 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(1500):
         authority.verify((str(number).encode(),), NOW_S)
     assert authority.remembered == 1024
+
+
+def test_a_padded_chain_is_not_remembered() -> None:
+    """A client that sends much beside its certificate is verified, and anew each time: it fills no memory."""
+    issuer = Issuer()
+    authority = Authority([issuer.pair.certificate])
+    leaf, padding = issuer.issue("alice"), issuer.pair
+    chain = (leaf.der, *[padding.der] * (16_384 // len(padding.der)))
+    for _ in range(2):
+        assert isinstance(authority.verify(chain, NOW_S), Verified)
+        assert authority.remembered == 0
+    assert isinstance(authority.verify(chain[:2], NOW_S), Verified)
+    assert authority.remembered == 1

@@ -32,6 +32,7 @@ UNREADABLE = (
 """What cryptography raises where a certificate makes no sense."""
 
 _REMEMBERED = 1024  # chains an authority
+_LONGEST = 16_384  # bytes of a chain that is remembered: certificates are 1 to 2 kB, and a client may pad what it sends
 _REFUSED_FOR_S = 10.0  # a certificate may become valid, and a clock may be set
 
 
@@ -84,6 +85,8 @@ class Authority:
         if known is not None and _holds(known, now_s):
             return known
         found = self._verify(chain, now_s)
+        if sum(map(len, chain)) > _LONGEST:
+            return found
         self._remembered[chain] = found
         self._remembered.move_to_end(chain)
         if len(self._remembered) > _REMEMBERED:
