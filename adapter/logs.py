@@ -49,7 +49,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; an exception's traceback follows it."""
         fields = "".join(f" {name}={_quoted(str(value))}" for name, value in _fields(record).items())
-        line = f"{_time(record)} {record.levelname} {_cut(record.getMessage())}{fields}"
+        line = f"{_time(record)} {record.levelname} {_on_one_line(_cut(record.getMessage()))}{fields}"
         return f"{line}\n{_traceback(self, record)}" if record.exc_info else line
 
 
@@ -66,11 +66,19 @@ class JsonFormatter(logging.Formatter):
         line |= _fields(record)
         if record.exc_info:
             line["traceback"] = _traceback(self, record)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        # Escaped where a reader might take a character for the end of the line: U+2028, U+0085.
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        return text if text.isprintable() else json.dumps(line, default=str)
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n\t') else text
+    plain = text and text.isprintable() and not any(c in text for c in ' "=')
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _on_one_line(text: str) -> str:
+    """Return a message in which nothing ends the line or moves a terminal's cursor: that would forge another line."""
+    return text if text.isprintable() else json.dumps(text)[1:-1]
 
 
 @dataclass(slots=True)

@@ -92,3 +92,14 @@ def test_a_line_cannot_be_forged() -> None:
     log.say(detail="a\n2026-01-01T00:00:00Z ERROR forged")
     (line,) = log.lines()
     assert r'detail="a\n2026-01-01T00:00:00Z ERROR forged"' in line
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()], ids=["text", "json"])
+@given(text=st.text(max_size=40))
+def test_whatever_is_said_is_one_line(formatter: logging.Formatter, text: str) -> None:
+    """No text, in a message or in a field, ends a line or holds a character that a terminal acts upon."""
+    log = Log(10, formatter)
+    log.say(text, detail=text)
+    written = log.stream.getvalue()
+    assert written.endswith("\n")
+    assert written[:-1].isprintable()
