@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.report import Curve, from_json, markdown_table
+from bench.report import Curve, from_json, markdown_table, rounds_text
 
 _INTRO = """# Results
 
@@ -56,7 +56,7 @@ def _section(name: str, found: dict[str, Any], results: Path, plots: bool) -> It
         yield f"- Not there: {line}."
     machine = ", ".join(f"{what} {which}" for what, which in found["machine"].items())
     quick = "Quick: these figures mean nothing. " if found["quick"] else ""
-    yield f"- {quick}{found['date']}, {found['rounds']} rounds in {found['seconds']:.0f} s; {machine}."
+    yield f"- {quick}{found['date']}, {rounds_text(result.rows)} in {found['seconds']:.0f} s; {machine}."
     yield f"- The machine meanwhile: {found['neighbours']}.\n"
     for number, curve in enumerate(result.curves if plots else (), 1):
         picture = results / f"{name}-{number}.svg"

@@ -91,6 +91,20 @@ class Result:
     programs: tuple[str, ...] = field(default=(), repr=False)
 
 
+def rounds_of(rows: Sequence[Row]) -> tuple[int, int]:
+    """Return how many rounds the figures have, at least and at most: what takes long has one, whatever is asked for."""
+    counts = [len(figures.rounds) for each in rows for figures in each.figures] or [0]
+    return min(counts), max(counts)
+
+
+def rounds_text(rows: Sequence[Row]) -> str:
+    """Return the number of rounds in words."""
+    least, most = rounds_of(rows)
+    if least != most:
+        return f"{least} to {most} rounds"
+    return f"{most} round" if most == 1 else f"{most} rounds"
+
+
 def cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return a line of cells for each figures of each row, as HEADER names them."""
     lines = []

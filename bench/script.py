@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench.machine import Neighbours, machine
-from bench.report import Result, as_json, text_table
+from bench.report import Result, as_json, rounds_of, rounds_text, text_table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,7 +36,7 @@ class Options:
     @property
     def budget_s(self) -> float:
         """How long one figure is measured."""
-        return 0.005 if self.quick else 0.25
+        return 0.005 if self.quick else 0.25 if self.full else 0.15
 
 
 class BenchError(Exception):
@@ -78,12 +78,12 @@ def report(name: str, result: Result, options: Options, seconds: float, neighbou
     for line in result.missing:
         print(f"missing: {line}")
     print("; ".join(f"{what} {which}" for what, which in ran_on.items()))
-    print(f"{options.rounds} rounds, {seconds:.0f} s; the machine meanwhile: {neighbours}", flush=True)
+    print(f"{rounds_text(result.rows)}, {seconds:.0f} s; the machine meanwhile: {neighbours}", flush=True)
     return as_json(
         result,
         script=name,
         quick=options.quick,
-        rounds=options.rounds,
+        rounds=rounds_of(result.rows)[1],
         seconds=round(seconds, 1),
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machine=ran_on,
