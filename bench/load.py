@@ -59,7 +59,12 @@ class Reader:
         self._socket.sendall(raw)
 
     def receive(self) -> tuple[int, bytes]:
-        """Return status and body of the next answer.
+        """Return status and body of the next answer; raises as `answer` does."""
+        status, _, body = self.answer()
+        return status, body
+
+    def answer(self) -> tuple[int, bytes, bytes]:
+        """Return status, head and body of the next answer.
 
         Raises:
             ConnectionError: The server closed the connection, or the answer has no Content-Length.
@@ -73,7 +78,7 @@ class Reader:
         body = data[end + 4 :]
         while len(body) < int(length[1]):
             body += self._more()
-        return int(data[9:12]), body
+        return int(data[9:12]), data[:end], body
 
     def ask(self, raw: bytes) -> tuple[int, bytes]:
         """Send a request and return status and body of its answer."""

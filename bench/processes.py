@@ -202,7 +202,12 @@ def plain_get(port: int, path: str) -> bytes:
 
 @contextlib.contextmanager
 def adapter(
-    name: str, config: str, folder: Path, environ: Mapping[str, str] | None = None, kubeconfig: Path | None = None
+    name: str,
+    config: str,
+    folder: Path,
+    environ: Mapping[str, str] | None = None,
+    kubeconfig: Path | None = None,
+    flags: Sequence[str] = (),
 ) -> Iterator[Adapter]:
     """Run Spillway with a configuration, on the server's processor, and wait until it is ready.
 
@@ -212,6 +217,7 @@ def adapter(
         folder: Where its folder is made.
         environ: More of its environment.
         kubeconfig: The Kubernetes API that knows who may read. None: standalone, and everybody may.
+        flags: More of its flags.
     """
     home = folder / name
     home.mkdir()
@@ -222,7 +228,7 @@ def adapter(
     argv += ["--config", home / "metrics.yaml", "--shutdown-delay", "0s", "--log-format", "json"]
     argv += ["--bind-address", LOOPBACK, "--metrics-bind-address", LOOPBACK]
     argv += ["--secure-port", "0", "--metrics-port", "0", "--explain-port", "0"]
-    argv += ["--tls-cert-file", certificate, "--tls-private-key-file", key]
+    argv += ["--tls-cert-file", certificate, "--tls-private-key-file", key, *flags]
     with child(name, argv, home, server_cores(), environ) as started:
         started.wait_until(lambda: _ports(started.log) is not None, "listening")
         ports = _ports(started.log) or {}
