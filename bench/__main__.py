@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.publish import has_matplotlib, publish
@@ -23,6 +24,7 @@ SCRIPTS = (
     "loop_lag",
     "scaling",
     "scrape_peer",
+    "shedding",
     "start",
     "simulate",
 )
@@ -39,7 +41,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help=f"where results go ({RESULTS}); RESULTS.md goes beside")
     arguments = parser.parse_args()
     end_with_children()
-    started = time.monotonic()
+    started, took_s = time.monotonic(), dict[str, float]()
     with tempfile.TemporaryDirectory() as nowhere:
         results = arguments.results or (Path(nowhere) / "results" if arguments.quick else RESULTS)
         results.mkdir(parents=True, exist_ok=True)
@@ -47,16 +49,28 @@ def main() -> int:
         flags += ["--quick"] if arguments.quick else []
         flags += ["--full"] if arguments.full else []
         scripts = SCRIPTS + FULL if arguments.full else SCRIPTS
-        failed = [name for name in scripts if not _run(name, flags, results)]
+        failed = []
+        for name in scripts:
+            began = time.monotonic()
+            if not _run(name, flags, results):
+                failed.append(name)
+            took_s[name] = time.monotonic() - began
         plots = has_matplotlib()
         # What only a full run measures stays from the last one.
         page = publish([name for name in SCRIPTS + FULL if name in scripts or _kept(name, results)], results, plots)
-    print(f"\n{page}, after {time.monotonic() - started:.0f} s")
+    print(f"\n{page}")
+    print(_took(took_s, time.monotonic() - started))
     if not plots:
         print("plots are left out: pip install 'spillway[bench]' (or matplotlib) draws them")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0
+
+
+def _took(scripts_s: Mapping[str, float], total_s: float) -> str:
+    minutes, seconds = divmod(round(total_s), 60)
+    parts = ", ".join(f"{name} {took_s:.0f}" for name, took_s in scripts_s.items())
+    return f"it took {minutes} min {seconds} s in all; seconds of each: {parts}"
 
 
 def _kept(name: str, results: Path) -> bool:

@@ -91,9 +91,9 @@ class Asking:
 
 
 def run(options: Options) -> Result:
-    """Measure one, four and 32 connections."""
+    """Measure one and 32 connections, `--full` also four."""
     has_wrk = program("wrk") is not None
-    sizes = (1, _MANY) if options.quick else (1, 4, _MANY)
+    sizes = (1, 4, _MANY) if options.full else (1, _MANY)
     rows: list[Row] = []
     lines: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder, _servers(Path(folder)) as (servers, running):

@@ -130,7 +130,7 @@ def _check(body: bytes, sums: F64) -> str:
 def _curve(options: Options) -> Curve:
     """Return the cost against the number of series."""
     lines: dict[str, list[tuple[float, float]]] = {"Spillway": [], "NumPy and json.dumps": [], FLOOR: []}
-    for targets in (10, 20) if options.quick else (10, 100, 1000, 5000):
+    for targets in (10, 20) if options.quick else (10, 100, 1000, 5000)[: 4 if options.full else 3]:
         data = build(replace(_A, targets=targets))
         steps, kernels = Steps(data), Kernels.of(data)
         cases: dict[str, Callable[[], object]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle
 
 import numpy as np
@@ -122,7 +123,7 @@ def _bits(value: float) -> bytes:
 def _curve(options: Options) -> Curve:
     """Return the time a page against its size."""
     lines: dict[str, list[tuple[float, float]]] = {}
-    for count in (3, 6) if options.quick else (12, 48, 192, 768):
+    for count in (3, 6) if options.quick else (12, 48, 192, 768)[: 4 if options.full else 3]:
         of = families(count)
         size = len(text(of, 1))
         for name, found in _speeds({**_ours(of), FLOOR: _memcpy(text(of, 1))}, size, _shorter(options)).items():
@@ -132,7 +133,7 @@ def _curve(options: Options) -> Curve:
 
 
 def _shorter(options: Options) -> Options:
-    return Options(options.quick, 1 if options.quick else 3)
+    return replace(options, rounds=min(options.rounds, 3))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Size:
     metrics: int = 400
     sync_s: float = 15.0
     interval_s: int = 5
-    watch_s: float = 20.0
+    watch_s: float = 15.0
 
 
 _FULL = Size(hpas=10_000, metrics=2000, watch_s=60.0)

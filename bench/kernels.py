@@ -78,11 +78,10 @@ def _beside_numpy(name: str, data: Data, options: Options) -> tuple[Row, float]:
 
 
 def _beside_polars(options: Options) -> list[Row]:
-    """Measure two shapes beside polars: apart, because what it does to the memory would slow NumPy down threefold."""
+    """Measure one shape beside polars, `--full` two; apart: what it does to the memory slows NumPy threefold."""
     rows = []
-    for name, shape in zip(
-        ("A, 20 samples, a long table", "B, 20 samples, a long table"), _sizes(options), strict=True
-    ):
+    names = ("A, 20 samples, a long table", "B, 20 samples, a long table")
+    for name, shape in list(zip(names, _sizes(options), strict=True))[: 2 if options.full else 1]:
         data = build(shape)
         polars = polars_sums(data)
         if polars is None:
@@ -110,9 +109,9 @@ def _check_floor(ours: Kernels, data: Data) -> None:
 
 
 def _curve(options: Options) -> Curve:
-    """Return the cost a series from 1,000 series to a million."""
+    """Return the cost a series from 1,000 series to 100,000, `--full` to a million."""
     lines: dict[str, list[tuple[float, float]]] = {"Spillway": [], "NumPy": [], FLOOR: []}
-    for targets in (10, 30) if options.quick else (10, 100, 1000, 10_000):
+    for targets in (10, 30) if options.quick else (10, 100, 1000, 10_000)[: 4 if options.full else 3]:
         data = build(replace(_A, targets=targets))
         ours = Kernels.of(data)
         cases: dict[str, Callable[[], object]] = {

@@ -40,10 +40,11 @@ class Size:
     queues: int = 10_000
     targets: int = 200
     probes: int = 60
-    ask_s: float = 5.0
+    ask_s: float = 3.0
     fresh_s: float = 3.0
 
 
+_FULL = Size(ask_s=10.0)
 _QUICK = Size(queues=60, targets=5, probes=3, ask_s=0.2, fresh_s=0.1)
 
 
@@ -60,7 +61,7 @@ class Phase:
 
 def run(options: Options) -> Result:
     """Measure both adapters in turn; the one that waits is stopped."""
-    size = _QUICK if options.quick else Size()
+    size = _QUICK if options.quick else _FULL if options.full else Size()
     with tempfile.TemporaryDirectory() as name, _everything(Path(name), size) as (busy, rest, client):
         checked = [_check(busy, size), _check_rest(rest, size)]
         asked = _requests(size)

@@ -169,7 +169,7 @@ def _measure(
 
 
 def _repeats(options: Options) -> int:
-    return 1 if options.quick else 7
+    return 1 if options.quick else 7 if options.full else 5
 
 
 _FIGURES: dict[str, Callable[[Cost], float]] = {
@@ -205,7 +205,7 @@ def _curve(runner: asyncio.Runner, client: Redis, port: int, count: int, options
     """Return the time of a read against the number of lists."""
     lines: dict[str, list[tuple[float, float]]] = {"Spillway": [], PEER: []}
     repeats = _repeats(options)
-    for size in (50, count) if options.quick else (100, 300, 1000, 3000, count):
+    for size in (50, count) if options.quick else (100, 300, 1000, 3000, count) if options.full else (100, 1000, count):
         read = _reads(client, port, size)[0]
         cases = {
             "Spillway": partial(cost, runner, partial(read.ours.collect, 1), repeats),
