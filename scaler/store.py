@@ -66,8 +66,9 @@ class SeriesStore:
         table = self.tables.get(ref)
         if table is None:
             return
-        for target, block in list(table.blocks.items()):
-            gone = target not in targets
+        named = frozenset(targets)
+        for target, block in table.blocks.items():
+            gone = target not in named
             if gone and not lingers:
                 block.last_good_ms = None
             if gone != block.departed:
@@ -89,6 +90,7 @@ class SeriesStore:
                 del table.blocks[target]
                 table.troubled.discard(target)
                 table.version += 1
+        table.looked_ms = now_ms
         table.departed = sum(block.departed for block in table.blocks.values())
 
     def append(self, batch: Batch) -> bool:
@@ -142,7 +144,7 @@ class SeriesStore:
             table.troubled.discard(batch.target)
         if block.ended:
             self._reap(batch.metric, table, block)
-        if table.departed:
+        if table.departed and abs(batch.time_ms - table.looked_ms) >= _LOOK_EVERY_MS:
             self._forget_departed(batch.metric, table, batch.time_ms)
 
     def _begin_anew(self, table: Table, batch: Batch, width: int) -> Block:
@@ -288,6 +290,9 @@ _CHURN = 4
 
 _SMALL_STEP_MS = 5_000
 """A clock that is corrected by less only delays the next read."""
+
+_LOOK_EVERY_MS = 1_000
+"""Between two looks for targets that have left the window: each goes through all of them."""
 
 _FIRST_COLUMNS = 32
 """A ring begins with at most so many columns, and doubles: a long window costs memory as it fills, not before."""

@@ -137,6 +137,7 @@ class Table:
     Attributes:
         version: Grows when a slot, a block or a group comes or goes.
         departed: How many blocks are of targets that are gone.
+        looked_ms: When it was last looked which of them have left the window.
         used: How many series slots are in use.
         troubled: The other targets whose newest read failed, in whole or in part.
     """
@@ -147,6 +148,7 @@ class Table:
     blocks: dict[str, Block] = field(default_factory=dict)
     group_index: dict[Labels, int] = field(default_factory=dict)
     departed: int = 0
+    looked_ms: int = 0
     used: int = 0
     version: int = 0
     troubled: set[str] = field(default_factory=set)

@@ -13,7 +13,9 @@ import pytest
 from bench.shapes import REF, Data, Shape, build
 from scaler import kernels, kernels_groups, kernels_store
 from scaler.evaluate import evaluate
-from scaler.model import EMPTY_SNAPSHOT, Batch, Snapshot
+from scaler.model import EMPTY_SNAPSHOT, Batch, Layout, MetricRef, Snapshot
+from scaler.store import SeriesStore
+from scaler.tables import Table, TableSpec
 
 SHAPE = Shape(targets=200, series=100, columns=20)
 KERNELS = [
@@ -113,3 +115,30 @@ def test_growth_and_compaction_leave_the_arena_where_it_is(calls: Counter[str]) 
     assert calls["compact"] == 1
     assert arena.bits.ctypes.data == where
     assert arena.nbytes() <= 150 * SHAPE.series * 250
+
+
+def test_a_target_that_has_left_costs_the_reads_of_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the window holds what a pod did, nobody goes through all targets at each read, but once a second."""
+    looks = 0
+    forget = SeriesStore._forget_departed
+
+    def looking(store: SeriesStore, ref: MetricRef, table: Table, now_ms: int) -> None:
+        nonlocal looks
+        looks += 1
+        forget(store, ref, table, now_ms)
+
+    store, layout, names = SeriesStore(), Layout(((),)), [str(n) for n in range(200)]
+    store.configure(REF, TableSpec(60_000, 15_000, counter=True, from_zero=False, by=()), 0)
+
+    def read(now_ms: int) -> None:
+        for n, name in enumerate(names):
+            store.append(Batch(REF, name, now_ms + n * 10, layout, np.array([float(now_ms)])))
+
+    read(1_000_000)
+    store.retain(REF, names[1:], 1_002_000)
+    del names[0]
+    monkeypatch.setattr(SeriesStore, "_forget_departed", looking)
+    read(1_015_000)
+    assert looks <= 3
+    read(1_075_000)
+    assert "0" not in store.tables[REF].blocks
