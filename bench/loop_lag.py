@@ -28,7 +28,7 @@ _PAGE_BYTES = 25_000
 _PARTS = 10
 _CONNECTIONS = 4
 _RATE = 400.0  # a hold of some milliseconds must meet a request
-_SETTLE_S = 2.0
+_SETTLE_S = 1.0
 _BIG, _SMALL = "many-items", "one"
 
 
@@ -39,7 +39,7 @@ class Size:
     keys: int = 10_000
     targets: int = 200
     metrics: int = 10_000
-    watch_s: float = 4.0
+    watch_s: float = 3.0
 
 
 _QUICK = Size(keys=100, targets=4, metrics=50, watch_s=0.4)

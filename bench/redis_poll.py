@@ -169,7 +169,7 @@ def _measure(
 
 
 def _repeats(options: Options) -> int:
-    return 1 if options.quick else 7 if options.full else 5
+    return 1 if options.quick else 7 if options.full else 3
 
 
 _FIGURES: dict[str, Callable[[Cost], float]] = {

@@ -39,7 +39,7 @@ def run(options: Options) -> Result:
     """Measure one long run, many short ones, and the cost against the length."""
     days = 0.05 if options.quick else 7.0 if options.full else 1.0
     rows = [
-        _long(f"{days:g} day{'s' if days > 1 else ''} at 15 s, {name}", _scenario(hpa, days), options)
+        _long(f"{_days(days)} at 15 s, {name}", _scenario(hpa, days), options)
         for name, hpa in (("no behavior", _HPA), ("behavior", _WITH_BEHAVIOR))
     ]
     many, checked = _many(options)
@@ -51,6 +51,10 @@ def run(options: Options) -> Result:
         curves=(_curve(options),),
         checked=("every sync of the compiled run is that of the readable one, bit by bit", checked),
     )
+
+
+def _days(count: float) -> str:
+    return f"{count:g} day{'' if count == 1 else 's'}"
 
 
 def _scenario(hpa: HpaSpec, days: float) -> Scenario:
@@ -99,7 +103,7 @@ def _many(options: Options) -> tuple[Row, str]:
         figures.append(time.perf_counter() - started)
     require(results is not None and (results["pod_s"] > 0).all(), "every run ran")
     found = [] if results is None else ranked(results, parse_objective("p95_wait<60s"))
-    what = f"{len(settings):,} runs of {base.load.end_s / DAY_S:g} days"
+    what = f"{len(settings):,} runs of {_days(base.load.end_s / DAY_S)}"
     best = dict(settings[found[0]]) if found else None
     return (
         row(
