@@ -86,7 +86,7 @@ class RedisOrigin:
     def __enter__(self) -> Self:
         self.server.start()
         # A server that is stopped for a while must not make a push fail: whether it was done would not be known.
-        self._client = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=120)
+        self._client = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=120, socket_connect_timeout=120)
         self._client.acl_setuser(_USER, enabled=True, passwords=["+right"], keys=["*"], categories=["+@all"])
         for start in range(0, self.truth.value, 5000):
             self._client.rpush("jobs", *["job"] * min(5000, self.truth.value - start))
