@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
@@ -68,6 +68,7 @@ class Verdicts:
     worst_healthy_age_s: float = 0.0
     rates: int = 0
     rates_off: int = 0
+    rates_late: int = 0
     worst_rate_error: float = 0.0
     off: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
@@ -89,6 +90,11 @@ class Verdicts:
             if error > RATE_ERROR and len(self.off) < 20:
                 self.off.append(what)
 
+    def note_late(self) -> None:
+        """Count a rate over a full window that the machine may have bent."""
+        with self._lock:
+            self.rates_late += 1
+
     def blame(self, what: str) -> None:
         """Keep a violation; the first hundred with their text."""
         with self._lock:
@@ -98,9 +104,14 @@ class Verdicts:
 
 
 class Oracle:
-    """Knows the timelines of all metrics. `began_s`: when the adapter was ready."""
+    """Knows the timelines of all metrics.
 
-    def __init__(self) -> None:
+    `began_s`: when the adapter was ready. `starved` tells whether the machine kept us or the adapter waiting at any
+    moment of a time: a read that comes seconds late bends a rate, as it does in Prometheus.
+    """
+
+    def __init__(self, starved: Callable[[float, float], bool] = lambda _from_s, _to_s: False) -> None:
+        self.starved = starved
         self.began_s = 0.0
         self.timelines: dict[str, Timeline] = {}
         self.verdicts = Verdicts()
@@ -171,6 +182,9 @@ class Oracle:
                 return f"{answer.sent_s - at_s:.1f} s old, and maxAge is {version.max_age_s:g} s"
             if isinstance(truth, Rate):
                 full = _is_full(version, since_s, at_s)
+                if full and self.starved(at_s - version.window_s - version.interval_s, answer.received_s):
+                    full = False
+                    self.verdicts.note_late()
                 right = truth.may_be(value, full=full)
                 if right and full:
                     source = version.source.name if version.source else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from tests.soak.leaks import Holding, growth, holding
 from tests.soak.oracle import RATE_ERROR, RATES_OFF, RECOVER_S, Oracle
 from tests.soak.page_side import Page, Pages
 from tests.soak.redis_side import Queues, write
+from tests.soak.starved import Starved
 from tests.soak.world import Sources, World
 
 _SLACK = {"descriptors": 4, "threads": 4, "tasks": 2, "redis_connections": 0}
@@ -53,6 +55,11 @@ class Plan:
         """How long everything is healthy at first."""
         return min(120.0, self.seconds * 0.2)
 
+    @property
+    def learning_s(self) -> float:
+        """How long it then takes until each kind of trouble has been met: the first of each takes memory that stays."""
+        return min(300.0, self.seconds * 0.2)
+
 
 def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Run, and return what was found: `violations` empty, all is well."""
@@ -69,6 +76,8 @@ def run(plan: Plan, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
         adapter = Adapter(folder, folder / "config", "--log-format", "json")
         stack.push(adapter.__exit__)
         adapter.start()
+        assert adapter.process is not None
+        oracle.starved = stack.enter_context(Starved([adapter.process.pid, os.getpid()])).during
         oracle.began_s = time.time()
         say(f"{plan.metrics} metrics, {len(redis)} Redis servers, {len(pages)} pages; the adapter is ready")
         course = _Course(plan, adapter, redis, world, oracle, say)
@@ -144,10 +153,11 @@ class _Course:
 
     def trouble(self, faults: Faults) -> None:
         """A third of the sources fail, and the configuration changes."""
-        self._held.clear()
         stop = Event()
         with _thread(lambda: faults.run(stop), stop):
-            self._for(self._plan.seconds - self._plan.warm_s, "trouble", self._change)
+            self._for(self._plan.learning_s, "learning", self._change)
+            self._held.clear()
+            self._for(self._plan.seconds - self._plan.warm_s - self._plan.learning_s, "trouble", self._change)
 
     def settle(self) -> None:
         """Everything works again: wait until all is known, and as little is held as before."""
@@ -196,6 +206,7 @@ class _Course:
             "rates": {
                 "checked": verdicts.rates,
                 "off_by_more_than_3_percent": verdicts.rates_off,
+                "late": verdicts.rates_late,
                 "worst_error": round(verdicts.worst_rate_error, 4),
                 "examples": verdicts.off,
             },

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +16,9 @@ from tests.soak.leaks import growth
 from tests.soak.oracle import NOTICE_S, READ_S, RECOVER_S, Answer, Oracle, number
 from tests.soak.report import page
 from tests.soak.run import Plan, run
+from tests.soak.starved import Starved
 from tests.soak.truth import Constant, Definition, History, Labels, Rate, Source, Steps, Truth
+from tests.waiting import until_sync
 
 NOW_S = 1_700_000_000.0
 A: Labels = frozenset({("queue", "a")})
@@ -159,3 +164,30 @@ def test_soak_in_small(tmp_path: Path) -> None:
     assert sum(found["faults"].values()) > 0
     assert "| of them wrong | 0 |" in page(found)
     assert any("trouble" in line for line in told)
+
+
+def test_who_waits_for_a_processor_is_seen() -> None:
+    """Of four processes on one processor each is kept waiting, from then on and not before."""
+    busy = f"import os\nos.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})\nwhile True: pass"
+    began_s = time.time()
+    processes = [subprocess.Popen([sys.executable, "-c", busy]) for _ in range(4)]
+    try:
+        with Starved([processes[0].pid]) as starved:
+            until_sync(lambda: starved.during(began_s, time.time()), 60)
+            assert not starved.during(0, began_s)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_rate_that_the_machine_bent_is_not_held_to_its_slope() -> None:
+    """A rate that is too low counts as wrong, unless a read within its window may have come late."""
+    for kept_waiting, wrong in ((False, 1), (True, 0)):
+        found = Oracle()
+        if kept_waiting:
+            found.starved = lambda from_s, to_s: from_s < NOW_S - 3 < to_s
+        definition = Definition("m", {A: Rate(100, 0.2)}, Source("s"), 5, 20, window_s=30)
+        found.timeline("m").change(definition, NOW_S - 1000)
+        found.judge(Answer("m", NOW_S, NOW_S + 0.01, 200, listed(("a", "70"))))
+        assert (found.verdicts.wrong_count, found.verdicts.rates_late) == (wrong, int(kept_waiting))
