@@ -53,8 +53,7 @@ def run(options: Options) -> Result:
         curves=(_curve(found),),
         checked=(
             f"every read was answered: {shed:,} times with 429, {unknown:,} times with 503, else 200; no Retry-After",
-            "the API refused: "
-            + (", ".join(f"{labels} {float(count):,.0f}" for labels, count in refused) or "nothing"),
+            f"the API refused: {_told(refused)}",
         ),
         packages=("locust",),
     )
