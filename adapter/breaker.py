@@ -66,8 +66,11 @@ class Rhythm:
         return self.at_or_after(read_ms + max(self.interval_ms // 2, wait_ms - self.interval_ms // 2))
 
     def first_delay_ms(self, endpoints: int = 1) -> int:
-        """Return how long to wait before the first read: briefly, spread by phase, longer if so many begin together."""
-        within_ms = max(_FIRST_WITHIN_MS, _FIRST_EACH_MS * endpoints)
+        """Return how long to wait before the first read: briefly, spread by phase, longer if so many begin together.
+
+        0 of them: there is nobody to be spared, and nothing to wait for.
+        """
+        within_ms = max(_FIRST_WITHIN_MS, _FIRST_EACH_MS * endpoints) if endpoints else 0
         return self.phase_ms * min(self.interval_ms, within_ms) // self.interval_ms
 
 

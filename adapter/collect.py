@@ -176,7 +176,8 @@ class Collector:
     async def _poll(self, polled: _Polled, starting: int) -> None:
         """Read one endpoint for ever; it is one of so many that begin together."""
         spec, began_ms = polled.spec, self._now_ms()
-        breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms, starting)
+        crowd = starting if spec.asks else 0
+        breaker = self._breakers[spec] = Breaker.new(Rhythm.of(spec.name, spec.interval_ms), began_ms, crowd)
         endpoint = spec.open()
         failing = True  # until it has shown that it works: a crowd of newcomers must not crowd out what does
         try:

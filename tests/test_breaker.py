@@ -38,6 +38,7 @@ def test_reads_stay_on_the_phase_and_never_bunch(interval_ms: int, read_ms: int,
     due_ms = rhythm.after(read_ms, open_ms(trips, interval_ms))
     assert due_ms % interval_ms == rhythm.phase_ms
     assert interval_ms // 2 <= due_ms - read_ms <= cap_ms(interval_ms) + interval_ms
+    assert rhythm.first_delay_ms(0) == 0
     assert 0 <= rhythm.first_delay_ms() <= 1_000
     assert 0 <= rhythm.first_delay_ms(5_000) <= min(interval_ms, 10_000)
 

@@ -38,6 +38,7 @@ class Scripted:
 @dataclass(frozen=True)
 class Spec:
     type: ClassVar[str] = "scripted"
+    asks: ClassVar[bool] = True
     name: str
     act: Callable[[], list[Batch]] = field(compare=False)
     opened: list[Scripted] = field(default_factory=list, compare=False)
@@ -252,6 +253,27 @@ def test_a_change_that_may_mend_is_used_at_once() -> None:
             collector.apply([good])
             await until(lambda: good.held and good.held[0].reads_ms)
             assert bad.held[0].closed
+            await collector.stop()
+
+    asyncio.run(scenario())
+
+
+def test_what_asks_nobody_is_read_at_once() -> None:
+    """The first read of fixed values is not put off to spare anybody; that of a source is."""
+
+    @dataclass(frozen=True)
+    class Fixed(Spec):
+        asks: ClassVar[bool] = False
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            collector = Collector(tasks, lambda _: None, lambda: 0, Told())
+            fixed, asking = Fixed("x", list, interval_ms=60_000), Spec("x", list, interval_ms=60_000)
+            collector.apply([fixed, asking])
+            await until(lambda: len(collector.breakers) == 2)
+            assert collector.breakers[asking].good_ms is None
+            assert 0 < collector.breakers[asking].next_ms <= 1_000
+            await until(lambda: collector.breakers[fixed].good_ms == 0)
             await collector.stop()
 
     asyncio.run(scenario())

@@ -52,6 +52,8 @@ class EndpointSpec(Protocol):
     """What an Endpoint reads: frozen, hashable; equal specs mean nothing has changed and the endpoint stays open."""
 
     type: ClassVar[str]
+    asks: ClassVar[bool]
+    """Whether a read asks somebody, who must be spared a crowd at the start."""
 
     @property
     def name(self) -> str:

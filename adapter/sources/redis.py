@@ -52,6 +52,7 @@ class RedisSpec:
     """
 
     type: ClassVar[str] = "redis"
+    asks: ClassVar[bool] = True
 
     namespace: str
     place: Place

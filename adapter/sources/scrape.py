@@ -38,6 +38,7 @@ class ScrapeSpec:
     """One page, read at one interval for the metrics of one namespace."""
 
     type: ClassVar[str] = "scrape"
+    asks: ClassVar[bool] = True
 
     namespace: str
     target: Target

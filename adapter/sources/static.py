@@ -20,6 +20,7 @@ class StaticSpec:
     """The fixed series of one metric."""
 
     type: ClassVar[str] = "static"
+    asks: ClassVar[bool] = False
 
     ref: MetricRef
     interval_ms: int
