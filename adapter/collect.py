@@ -119,8 +119,8 @@ class Collector:
     ) -> None:
         """Read exactly these endpoints. Those that stay are not disturbed.
 
-        One that works and is read for other metrics from now on keeps its rhythm: a read that is missed, or comes
-        between two others, bends the rates of all that are on the same page.
+        One that works, and is read for other metrics too from now on, keeps its rhythm: a read that is missed, or comes
+        between two others, bends the rates of all that are on the same page. Where none stays, it is read at once.
 
         Args:
             wanted: The endpoints.
@@ -130,6 +130,7 @@ class Collector:
         self._max_age_ms = max_age_ms
         starting, stopping = plan(self._polled, wanted)
         going_on = successors(filter(self._keeps_its_rhythm, stopping), starting, _place)
+        going_on = {old: new for old, new in going_on.items() if (old.metrics & new.metrics).difference(other)}
         for old, new in going_on.items():
             polled = self._polled[new] = self._polled.pop(old)
             self._breakers[new] = self._breakers.pop(old)

@@ -6,6 +6,7 @@ machine down for a second slows both.
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -43,12 +44,12 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
-    """Return over / under round by round.
+    """Return over / under round by round; infinity where nothing was seen of `under`: processor time has a tick.
 
     Raises:
         ValueError: They are not of the same rounds.
     """
-    return [a / b for a, b in zip(over, under, strict=True)]
+    return [a / b if b else math.inf for a, b in zip(over, under, strict=True)]
 
 
 def seconds_a_call(call: Callable[[], object], budget_s: float) -> float:

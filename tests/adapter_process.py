@@ -33,6 +33,12 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
 
+def values_of(answer: Answer) -> dict[str, Any]:
+    """Return an answer's items by their labels, written "a=b,c=d"."""
+    items = answer.json()["items"]
+    return {",".join(f"{k}={v}" for k, v in item["metricLabels"].items()): item["value"] for item in items}
+
+
 class Adapter:
     """`spillway serve --standalone` on free ports, with a self-signed certificate that readers verify."""
 
@@ -107,10 +113,7 @@ class Adapter:
         """Return an answer's items by their labels, written "a=b,c=d", as (value, timestamp)."""
         found = self.get(VALUES + metric)
         assert found.status == 200, found
-        return {
-            ",".join(f"{k}={v}" for k, v in item["metricLabels"].items()): item["value"]
-            for item in found.json()["items"]
-        }
+        return values_of(found)
 
     def metrics(self) -> dict[str, float]:
         """Return its own metrics: name and labels as exposed → value."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.adapter_process import VALUES, Adapter, Answer
+from tests.adapter_process import VALUES, Adapter, Answer, values_of
 from tests.delegated import HPA, Cluster
 from tests.kube_api import KubeApi
 
@@ -50,7 +50,8 @@ class ClusterAdapter(Adapter):
 
     def serves(self, metric: str, items: Mapping[str, str]) -> bool:
         """Tell whether a metric is exactly these items now."""
-        return self.get(VALUES + metric).status == 200 and self.values(metric) == items
+        found = self.get(VALUES + metric)
+        return found.status == 200 and values_of(found) == items
 
     def identity(self) -> dict[str, str]:
         return {"X-Remote-User": self.user, "X-Remote-Group": "system:serviceaccounts"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -343,3 +344,11 @@ def test_a_quick_run_checks_its_results_and_says_everything(name: str) -> None:
         assert all(value >= 0 for each in row.figures for value in each.rounds) or "exponent" in row.what
     for curve in result.curves:
         assert all(len(points) >= 2 for points in curve.lines.values())
+
+
+def test_a_ratio_to_nothing_is_shown_and_no_error() -> None:
+    """Processor time has a tick: a short run may see none of it."""
+    figures = (report.Figures("Spillway", "ours", (2.0,)), report.Figures("peer", "peer", (0.0,)))
+    found = report.Row("x", "ms", figures, more_is_better=True)
+    assert found.ratio(figures[1]) == [math.inf]
+    assert "inf" in report.text_table((found,))

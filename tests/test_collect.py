@@ -277,3 +277,21 @@ def test_what_asks_nobody_is_read_at_once() -> None:
             await collector.stop()
 
     asyncio.run(scenario())
+
+
+def test_an_endpoint_of_which_no_metric_stays_is_read_at_once() -> None:
+    """Who has changed all that is read there does not wait for the next turn: there is no rhythm to keep."""
+
+    async def scenario() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            collector = Collector(tasks, lambda _: None, lambda: 0, Told())
+            old, new = HeldSpec("x", list, interval_ms=30_000), HeldSpec("x", list, interval_ms=30_000, version=1)
+            old.gate.set()
+            collector.apply([old])
+            await until(lambda: old in collector.breakers and collector.breakers[old].good_ms is not None)
+            collector.apply([new], other=[REF])
+            await until(lambda: new.held and new.held[0].reads_ms)
+            assert old.held[0].closed
+            await collector.stop()
+
+    asyncio.run(scenario())
