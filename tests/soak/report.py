@@ -17,7 +17,8 @@ oracle that shares no code with the adapter judges each answer:
 - a value was true at its timestamp, or during the read that began then, and is not older than `maxAge`; no item is
   missing;
 - a rate over a full window is the slope of its counter: at most 2% of them are off by more than 3%, none by more than
-  20%; while its window fills, or where the machine kept a read waiting for a processor, it may be less;
+  20%; where reads are missing in its window, or came late because the machine kept us waiting for a processor, it may
+  be less, or more by what a slow page adds, as in Prometheus;
 - 503 names a reason that fits a fault that was there, or the metric is new;
 - 404 only while the metric is not defined.
 

@@ -137,7 +137,9 @@ def test_truths() -> None:
     rate = Rate(50, 0.03)
     assert rate.may_be(20, full=False)
     assert not rate.may_be(20, full=True)
-    assert not rate.may_be(52, full=False)
+    assert not rate.may_be(52, full=True)
+    assert rate.may_be(53, full=False)
+    assert not rate.may_be(54, full=False)
     assert (number("1500m"), number("2k"), number("7")) == (1.5, 2000, 7)
     assert growth([100] * 10 + [150] * 80 + [103] * 10) == pytest.approx(0.03)
 

@@ -78,7 +78,13 @@ class Steps:
 class Rate:
     """A counter that grows evenly by `slope` a second; what is served is its rate over a window.
 
-    While the window is not full yet the rate is smaller, as in Prometheus: then only too much is wrong.
+    While the window is not full the rate is smaller, as in Prometheus: then only too much is wrong. A sample has the
+    time at which its read began, and a page may be answered late in it. Where two samples are left, a late answer is
+    a larger part of what lies between them; they count for the whole window if 1 / 2.1 of it lies between them.
+
+    Args:
+        slope: A second.
+        tolerance: By which part of a window an answer may be late.
     """
 
     slope: float
@@ -87,7 +93,8 @@ class Rate:
     def may_be(self, value: float, *, full: bool) -> bool:
         """Tell whether it is the rate."""
         least = self.slope * (1 - self.tolerance) if full else 0.0
-        return least <= value <= self.slope * (1 + self.tolerance)
+        most = self.slope * (1 + self.tolerance * (1.0 if full else 2.1))
+        return least <= value <= most
 
     def error(self, value: float) -> float:
         """Return by which part of it a rate is off."""
