@@ -209,8 +209,10 @@ def test_whatever_a_spec_holds_is_judged_in_our_words(spec: dict[str, object]) -
 
 @given(st.binary(max_size=200) | st.text(alphabet="ab:-[]{},&*!|>?%@`'\"# \n\t<", max_size=60).map(str.encode))
 def test_whatever_a_file_holds_is_read_or_refused(content: bytes) -> None:
-    """No bytes make loading fail with anything but errors."""
-    parse([File("a.yaml", content)])
+    """No bytes make loading fail with anything but errors, each of which names the file."""
+    loaded = parse([File("a.yaml", content)])
+    assert all(error.startswith("a.yaml") for error in loaded.errors)
+    assert not (loaded.errors and loaded.metrics)
 
 
 def test_messages_hold_no_line_breaks(tmp_path: Path) -> None:
